@@ -1,1 +1,3 @@
-//! placeholder
+//! One pod: sockets, feeds, fan-out.
+
+pub mod feed;

@@ -1,0 +1,25 @@
+//! The feed: what an edge keeps for each channel with listeners (design, section 4).
+//!
+//! A pure state machine. Events go in as method calls, frames come out through [`Outboxes`], and
+//! what it wants from the store it says by [`Feed::next_request`]. No I/O, no clock, no tasks: the
+//! caller brings the time (`now_ms`, milliseconds on any clock that never goes back) and performs
+//! the requests.
+//!
+//! After every call of a method that takes `out`, and when [`Feed::next_due_ms`] has come, the
+//! caller asks [`Feed::next_request`] until it says `None`, and gives each request exactly one
+//! [`Feed::answer`], a failure too (a deadline that passed is one).
+//!
+//! One `Feed` lives from the first listener to the last: 1 -> 0 drops it, and answers to a dropped
+//! one are dropped with it (request ids are unique over all feeds that share their [`Limits`]).
+
+mod limits;
+mod outboxes;
+mod request;
+mod state;
+mod sweeper;
+
+pub use limits::Limits;
+pub use outboxes::{Frame, Outboxes, SocketId};
+pub use request::{Answer, Ask, Failure, Request};
+pub use state::{Counts, Feed};
+pub use sweeper::{Horizon, Sweeper};

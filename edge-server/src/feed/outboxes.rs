@@ -1,0 +1,48 @@
+use bytes::Bytes;
+use hubbub_protocol::{ChannelId, CloseCode, JoinReply, MessageKey, Seq};
+
+/// One WebSocket of this pod; never used again while the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SocketId(pub u64);
+
+/// A record of the channel as it goes to sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Where it is in the channel.
+    pub seq: Seq,
+    /// Who sent it under which id.
+    pub key: MessageKey,
+    /// The encoded WebSocket frame (header and JSON), shared by all sockets.
+    pub bytes: Bytes,
+}
+
+/// The outboxes of the pod's sockets, as a feed sees them: all in memory, nothing waits. A socket
+/// that is gone takes everything (`offer` is true) until the feed is told by `leave`.
+pub trait Outboxes {
+    /// Queues the frame; `false` = no room, nothing was queued. An outbox that is under half has
+    /// room for at least one frame.
+    fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool;
+
+    /// Whether the outbox is less than half full, in bytes and in frames.
+    fn under_half(&self, socket: SocketId) -> bool;
+
+    /// Queues the reply to the socket's last `join` of this channel, in order with the offers.
+    /// Always accepted (a join is answered once, so it is bounded).
+    fn joined(&mut self, socket: SocketId, reply: JoinReply);
+
+    /// Queues `replay{channel, since}` in order with the offers. Always accepted: there is at most
+    /// one for each refused offer, join or page.
+    fn replay(&mut self, socket: SocketId, channel: ChannelId, since: Seq);
+
+    /// Queues `synced{channel, seq}` behind what is queued. Without room it waits outside the
+    /// outbox, the newest per channel, and is put behind what is in it once there is room, before
+    /// anything else is taken; never ahead of anything.
+    fn synced(&mut self, socket: SocketId, channel: ChannelId, seq: Seq);
+
+    /// Forgets a `synced` of the channel that waits outside the outbox (leave, or a second join).
+    fn drop_synced(&mut self, socket: SocketId, channel: ChannelId);
+
+    /// Closes the socket: the feed has forgotten it and cannot serve it. The caller still calls
+    /// `leave` on the socket's other feeds.
+    fn close(&mut self, socket: SocketId, why: CloseCode);
+}
