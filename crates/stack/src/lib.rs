@@ -1,1 +1,27 @@
-//! placeholder
+//! Real servers as child processes: for `./dev up`, for every integration test, for experiments.
+//!
+//! It promises that each server is this stack's own (own data directory, own free port, loopback
+//! only), that "started" means ready by the server's own protocol, and that nothing outlives the
+//! process that started it, not even when that process is killed with -9. It knows no client
+//! library of Redis, Kafka or Postgres, so that every crate can use it in its tests.
+
+pub mod environment;
+pub mod process;
+pub mod server;
+
+mod kafka;
+mod port;
+mod postgres;
+mod probe;
+mod reaper;
+mod redis;
+mod spawner;
+mod test_env;
+
+pub use kafka::{Kafka, Purpose};
+pub use port::Port;
+pub use postgres::{Durability, Postgres};
+pub use process::{Process, RunAs, Spec};
+pub use redis::Redis;
+pub use server::{Ready, Server};
+pub use test_env::{SharedServers, TEST_SERVERS, TestEnv, TestServers, shared_servers};

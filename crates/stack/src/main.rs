@@ -1,1 +1,2 @@
+//! `hubbub-stack`: the servers behind `./dev`.
 fn main() {}

@@ -1,0 +1,2 @@
+//! The stack's own tests, on the real servers.
+mod test_env;
