@@ -9,19 +9,23 @@ pub mod environment;
 pub mod process;
 pub mod server;
 
+mod haproxy;
 mod kafka;
 mod port;
 mod postgres;
 mod probe;
+mod proxy;
 mod reaper;
 mod redis;
 mod spawner;
 mod test_env;
 
+pub use haproxy::{Backend, FrontPorts, Haproxy};
 pub use kafka::{Kafka, Purpose};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::{Process, RunAs, Spec};
+pub use proxy::{Direction, Proxy};
 pub use redis::Redis;
 pub use server::{Ready, Server};
 pub use test_env::{SharedServers, TEST_SERVERS, TestEnv, TestServers, shared_servers};

@@ -1,2 +1,6 @@
 //! The stack's own tests, on the real servers.
+#![expect(clippy::unwrap_used, reason = "a failing helper fails its test")]
+
+mod haproxy;
+mod proxy;
 mod test_env;
