@@ -1,0 +1,253 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use hubbub_protocol::{
+    ChannelId, ClientFrame, ErrorBody, ErrorCode, MessageId, MessageReply, Outcome, RequestId,
+    SendMessage,
+};
+use rand::Rng;
+use tokio::time::Instant;
+
+use crate::{Backoff, SendResult, Sent};
+
+/// Messages on their way, in the order in which the application sent them: each is sent again,
+/// under the same id, until the server's answer is definite. No I/O.
+#[derive(Debug)]
+pub(crate) struct Outbox {
+    window: usize,
+    backoff: Backoff,
+    next_order: u64,
+    entries: BTreeMap<u64, Entry>,
+    /// Never written to any connection.
+    fresh: VecDeque<u64>,
+    /// To be sent again, not before then (`None`: at once). They hold back later messages of
+    /// their channel, so that an error does not turn the order round more than it must.
+    again: BTreeMap<u64, Option<Instant>>,
+    in_flight: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    channel: ChannelId,
+    message_id: MessageId,
+    /// A copy may be in the log.
+    retry: bool,
+    text: String,
+    in_flight: bool,
+    backoff: Backoff,
+}
+
+impl Entry {
+    fn encode(&mut self, request: i64) -> String {
+        let frame = ClientFrame::Message(SendMessage {
+            channel: self.channel,
+            // Lent to the frame, so that a text is not copied for each attempt.
+            text: std::mem::take(&mut self.text),
+            client_msg_id: Some(self.message_id),
+            retry: self.retry,
+        });
+        let json = frame.encode(Some(&RequestId::Number(request)));
+        if let ClientFrame::Message(message) = frame {
+            self.text = message.text;
+        }
+        json
+    }
+}
+
+/// What is to be written next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// This frame of this entry.
+    Frame { order: u64, frame: String },
+    /// The entry cannot be written at all.
+    Settled { order: u64, result: SendResult },
+}
+
+impl Outbox {
+    /// At most `window` messages on the wire; `backoff` paces what is refused without a delay.
+    pub(crate) fn new(window: usize, backoff: Backoff) -> Self {
+        Self {
+            window: window.max(1),
+            backoff,
+            next_order: 0,
+            entries: BTreeMap::new(),
+            fresh: VecDeque::new(),
+            again: BTreeMap::new(),
+            in_flight: 0,
+        }
+    }
+
+    /// Takes a message whose text has been checked; the caller bounds how many. Returns the
+    /// number by which its settlement is named.
+    pub(crate) fn push(
+        &mut self,
+        channel: ChannelId,
+        text: String,
+        message_id: MessageId,
+        retry: bool,
+    ) -> u64 {
+        let order = self.next_order;
+        self.next_order += 1;
+        self.entries.insert(
+            order,
+            Entry {
+                channel,
+                message_id,
+                retry,
+                text,
+                in_flight: false,
+                backoff: self.backoff.clone(),
+            },
+        );
+        self.fresh.push_back(order);
+        order
+    }
+
+    /// The next frame to write, if the window and the delays allow one. `request` is the id of
+    /// the request, `max_frame_bytes` what the server takes.
+    pub(crate) fn next(
+        &mut self,
+        now: Instant,
+        request: i64,
+        max_frame_bytes: u64,
+    ) -> Option<Next> {
+        if self.in_flight >= self.window {
+            return None;
+        }
+        let order = self.pick(now)?;
+        let entry = self
+            .entries
+            .get_mut(&order)
+            .expect("pick names entries only");
+        let frame = entry.encode(request);
+        if frame.len() as u64 > max_frame_bytes {
+            // JSON escapes can make a legal text longer than a frame. Sending it would end the
+            // connection (1009), and coming back with it would end the next one.
+            let error = ErrorBody::new(
+                ErrorCode::TextTooLong,
+                format!("as JSON the message has {} bytes", frame.len()),
+            )
+            .field("text")
+            .limit(max_frame_bytes)
+            .outcome(Outcome::Rejected);
+            return Some(self.settle(order, Err(error)));
+        }
+        entry.in_flight = true;
+        self.in_flight += 1;
+        Some(Next::Frame { order, frame })
+    }
+
+    fn pick(&mut self, now: Instant) -> Option<u64> {
+        let mut held = BTreeSet::new();
+        let mut due = None;
+        for (order, at) in &self.again {
+            let channel = self.entries.get(order).map(|e| e.channel);
+            if at.is_some_and(|at| at > now) {
+                held.extend(channel);
+            } else if channel.is_some_and(|c| !held.contains(&c)) {
+                due = Some(*order);
+                break;
+            }
+        }
+        if let Some(order) = due {
+            self.again.remove(&order);
+            return Some(order);
+        }
+        let at = if held.is_empty() {
+            0
+        } else {
+            self.fresh.iter().position(|order| {
+                self.entries
+                    .get(order)
+                    .is_some_and(|e| !held.contains(&e.channel))
+            })?
+        };
+        self.fresh.remove(at)
+    }
+
+    /// When [`Self::next`] may have something that it has not now; `None`: after an event only.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        if self.in_flight >= self.window {
+            return None;
+        }
+        self.again.values().flatten().min().copied()
+    }
+
+    /// The server answered the request of this entry. `None`: it is not over.
+    pub(crate) fn on_reply(
+        &mut self,
+        order: u64,
+        reply: Result<MessageReply, ErrorBody>,
+        now: Instant,
+        rng: &mut impl Rng,
+    ) -> Option<SendResult> {
+        let entry = self.entries.get_mut(&order)?;
+        if !entry.in_flight {
+            return None;
+        }
+        let unknown = |e: &ErrorBody| e.outcome == Some(Outcome::Unknown);
+        match reply {
+            Err(error) if error.retryable || unknown(&error) => {
+                entry.in_flight = false;
+                self.in_flight -= 1;
+                // Only `rejected` says that no copy is in the log; a marked copy is shown by
+                // the consumer's announcement alone, hence later.
+                entry.retry |= error.outcome != Some(Outcome::Rejected);
+                let floor = error.retry_after_ms.map(std::time::Duration::from_millis);
+                let delay = entry.backoff.next(rng, floor);
+                self.again.insert(order, Some(now + delay));
+                None
+            }
+            mut reply => {
+                if let Err(error) = &mut reply
+                    && entry.retry
+                {
+                    // The refusal is of this copy; an earlier one may be in the log.
+                    error.outcome = Some(Outcome::Unknown);
+                }
+                let reply = reply.map(|r| Sent {
+                    message_id: r.message_id,
+                    seq: r.seq,
+                    fence: r.fence,
+                    ts_ms: r.ts_ms,
+                });
+                match self.settle(order, reply) {
+                    Next::Settled { result, .. } => Some(result),
+                    Next::Frame { .. } => None,
+                }
+            }
+        }
+    }
+
+    fn settle(&mut self, order: u64, result: Result<Sent, ErrorBody>) -> Next {
+        let entry = self.entries.remove(&order).expect("settled once");
+        if entry.in_flight {
+            self.in_flight -= 1;
+        }
+        Next::Settled {
+            order,
+            result: SendResult {
+                channel: entry.channel,
+                message_id: entry.message_id,
+                result,
+            },
+        }
+    }
+
+    /// The connection is gone: what was on it may or may not be in the log.
+    pub(crate) fn disconnected(&mut self) {
+        for (order, entry) in &mut self.entries {
+            if std::mem::take(&mut entry.in_flight) {
+                entry.retry = true;
+                self.again.insert(*order, None);
+            }
+        }
+        self.in_flight = 0;
+    }
+
+    /// What has no answer: the number of each, and whether a copy may be in the log.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = (u64, bool)> {
+        self.entries
+            .iter()
+            .map(|(order, e)| (*order, e.in_flight || e.retry))
+    }
+}

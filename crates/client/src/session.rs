@@ -1,0 +1,383 @@
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Duration,
+};
+
+use hubbub_protocol::{
+    ChannelId, ClientFrame, ErrorBody, ErrorCode, Goodbye, Hello, JoinReply, MessageId,
+    MessageReply, RequestId, Seq, ServerFrame,
+};
+use rand::{SeedableRng, rngs::SmallRng};
+use tokio::time::Instant;
+
+use crate::{
+    Backoff, Event, Limits, SendResult,
+    listening::{Listening, Phase},
+    outbox::{Next, Outbox},
+};
+
+/// What a session decided.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Output {
+    /// For the application.
+    Event(Event),
+    /// The send of this number is over.
+    Settled { order: u64, result: SendResult },
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    Join(ChannelId),
+    Leave(ChannelId),
+    Send(u64),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Control {
+    Join(ChannelId),
+    Leave(ChannelId),
+}
+
+/// The protocol as a client speaks it, over any number of connections: what to write, what to
+/// tell the application. A pure state machine: time is given, randomness is seeded.
+#[derive(Debug)]
+pub(crate) struct Session {
+    limits: Limits,
+    rng: SmallRng,
+    /// The bound of this connection's frames; `None` while there is none.
+    max_frame_bytes: Option<u64>,
+    next_request: i64,
+    requests: HashMap<i64, Request>,
+    channels: BTreeMap<ChannelId, Listening>,
+    /// Joins and leaves to write, in order; they go before sends.
+    control: VecDeque<Control>,
+    outbox: Outbox,
+    /// Decisions that nobody has taken yet; bounded, since nothing is read until they are.
+    pub(crate) outputs: VecDeque<Output>,
+    goodbye: Option<Goodbye>,
+    /// What the last `rate_limited` asked for: close code 4009 refers to it.
+    rate_delay: Option<Duration>,
+    /// The last text frame, or the moment from which a reply was owed.
+    progress: Option<Instant>,
+}
+
+impl Session {
+    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+        let backoff = Backoff::new(limits.backoff_first, limits.backoff_cap);
+        Self {
+            rng: SmallRng::seed_from_u64(seed),
+            max_frame_bytes: None,
+            next_request: 1,
+            requests: HashMap::new(),
+            channels: BTreeMap::new(),
+            control: VecDeque::new(),
+            outbox: Outbox::new(limits.in_flight, backoff),
+            outputs: VecDeque::new(),
+            goodbye: None,
+            rate_delay: None,
+            progress: None,
+            limits,
+        }
+    }
+
+    pub(crate) fn rng(&mut self) -> &mut SmallRng {
+        &mut self.rng
+    }
+
+    // --- the application
+
+    /// Listens to a channel from now on, over all reconnects. A second call replaces the first.
+    pub(crate) fn join(&mut self, channel: ChannelId, since: Option<Seq>, ordered: bool) {
+        let listening = Listening::new(
+            since,
+            ordered,
+            self.limits.ids_per_channel,
+            self.limits.seqs_per_channel,
+            Backoff::new(self.limits.backoff_first, self.limits.backoff_cap),
+        );
+        self.channels.insert(channel, listening);
+        self.control.retain(|c| *c != Control::Join(channel));
+        if self.max_frame_bytes.is_some() {
+            self.control.push_back(Control::Join(channel));
+        }
+    }
+
+    /// Listens no more; nothing of the channel is given from here on.
+    pub(crate) fn leave(&mut self, channel: ChannelId) {
+        self.channels.remove(&channel);
+        self.control.retain(|c| *c != Control::Join(channel));
+        if self.max_frame_bytes.is_some() {
+            self.control.push_back(Control::Leave(channel));
+        } else {
+            self.event(Event::Left { channel });
+        }
+    }
+
+    /// Sends a checked text until the answer is definite. The caller bounds how many.
+    pub(crate) fn send(
+        &mut self,
+        channel: ChannelId,
+        text: String,
+        message_id: MessageId,
+        retry: bool,
+    ) -> u64 {
+        self.outbox.push(channel, text, message_id, retry)
+    }
+
+    /// Sends without an answer: number, and whether a copy may be in the log.
+    pub(crate) fn unsettled(&self) -> impl Iterator<Item = (u64, bool)> {
+        self.outbox.unsettled()
+    }
+
+    // --- the connection
+
+    /// A connection is up; its `hello` came.
+    pub(crate) fn connected(&mut self, hello: Hello, now: Instant) {
+        self.max_frame_bytes = Some(hello.max_frame_bytes);
+        self.progress = Some(now);
+        self.goodbye = None;
+        self.rate_delay = None;
+        self.control = self.channels.keys().copied().map(Control::Join).collect();
+        self.event(Event::Connected(hello));
+    }
+
+    /// The connection is gone. Unacknowledged sends and all joins are kept for the next one.
+    pub(crate) fn disconnected(&mut self) {
+        self.max_frame_bytes = None;
+        self.progress = None;
+        self.requests.clear();
+        for control in std::mem::take(&mut self.control) {
+            if let Control::Leave(channel) = control {
+                self.event(Event::Left { channel });
+            }
+        }
+        for listening in self.channels.values_mut() {
+            listening.disconnected();
+        }
+        self.outbox.disconnected();
+    }
+
+    /// The delay that the server asked for before the next connection, if it named one: of its
+    /// own for this client (`goodbye`), so that no jitter is needed.
+    pub(crate) fn take_goodbye_delay(&mut self) -> Option<Duration> {
+        let goodbye = self.goodbye.take()?;
+        Some(Duration::from_millis(goodbye.reconnect_after_ms))
+    }
+
+    pub(crate) fn rate_delay(&self) -> Option<Duration> {
+        self.rate_delay
+    }
+
+    /// The next text frame to write, if there is one that may be written now.
+    pub(crate) fn next_frame(&mut self, now: Instant) -> Option<String> {
+        let max_frame_bytes = self.max_frame_bytes?;
+        while let Some(control) = self.control.pop_front() {
+            let id = self.next_request;
+            let (frame, request) = match control {
+                Control::Leave(channel) => {
+                    (ClientFrame::Leave { channel }, Request::Leave(channel))
+                }
+                Control::Join(channel) => match self.channels.get_mut(&channel) {
+                    Some(listening) if listening.phase == Phase::Queued => {
+                        listening.phase = Phase::Asked(id);
+                        let frame = ClientFrame::Join {
+                            channel,
+                            since: listening.since(),
+                            ordered: listening.ordered,
+                        };
+                        (frame, Request::Join(channel))
+                    }
+                    _ => continue,
+                },
+            };
+            return Some(self.request(frame.encode(Some(&RequestId::Number(id))), request, now));
+        }
+        loop {
+            match self.outbox.next(now, self.next_request, max_frame_bytes)? {
+                Next::Frame { order, frame } => {
+                    return Some(self.request(frame, Request::Send(order), now));
+                }
+                Next::Settled { order, result } => self.settled(order, result),
+            }
+        }
+    }
+
+    fn request(&mut self, frame: String, request: Request, now: Instant) -> String {
+        if self.requests.is_empty() {
+            self.progress = Some(now);
+        }
+        self.requests.insert(self.next_request, request);
+        self.next_request += 1;
+        frame
+    }
+
+    /// Joins whose delay is over are queued again. To be called before [`Self::next_frame`].
+    pub(crate) fn tick(&mut self, now: Instant) {
+        if self.max_frame_bytes.is_none() {
+            return;
+        }
+        for (channel, listening) in &mut self.channels {
+            if matches!(listening.phase, Phase::Delayed(at) if at <= now) {
+                listening.phase = Phase::Queued;
+                self.control.push_back(Control::Join(*channel));
+            }
+        }
+    }
+
+    /// When [`Self::tick`] or [`Self::next_frame`] has something to do without an event before.
+    pub(crate) fn next_due(&self) -> Option<Instant> {
+        self.max_frame_bytes?;
+        let joins = self.channels.values().filter_map(|l| match l.phase {
+            Phase::Delayed(at) => Some(at),
+            _ => None,
+        });
+        joins.chain(self.outbox.next_due()).min()
+    }
+
+    /// When the server, if no text frame comes, has owed a reply for too long.
+    pub(crate) fn stalls_at(&self) -> Option<Instant> {
+        if self.requests.is_empty() {
+            return None;
+        }
+        self.progress.map(|at| at + self.limits.reply)
+    }
+
+    /// Time in which nothing was read does not count against the server.
+    pub(crate) fn excuse(&mut self, now: Instant) {
+        self.progress = Some(now);
+    }
+
+    // --- the server's frames
+
+    /// One frame of the server, other than the first `hello`.
+    pub(crate) fn on_frame(&mut self, frame: ServerFrame, now: Instant) {
+        self.progress = Some(now);
+        match frame {
+            ServerFrame::Record { seq, body } => {
+                let event = self.live(body.channel()).and_then(|l| l.record(seq, body));
+                if let Some(event) = event {
+                    self.event(event);
+                }
+            }
+            ServerFrame::Synced { channel, seq } => {
+                if let Some(listening) = self.live(channel) {
+                    listening.synced(seq);
+                    self.event(Event::Synced { channel, seq });
+                }
+            }
+            ServerFrame::Replay { channel, since } => {
+                if let Some(listening) = self.live(channel) {
+                    listening.replay();
+                    self.event(Event::Replay { channel, since });
+                }
+            }
+            ServerFrame::Reply { reply_to, result } => self.on_reply(reply_to, result, now),
+            ServerFrame::Goodbye(goodbye) => {
+                self.goodbye = Some(goodbye.clone());
+                self.event(Event::Goodbye(goodbye));
+            }
+            // A second hello says nothing new; a type of a newer server is ignored.
+            ServerFrame::Hello(_) | ServerFrame::Pong | ServerFrame::Unknown(_) => {}
+        }
+    }
+
+    /// The channel, if its join has been answered.
+    fn live(&mut self, channel: ChannelId) -> Option<&mut Listening> {
+        self.channels
+            .get_mut(&channel)
+            .filter(|l| l.phase == Phase::Live)
+    }
+
+    fn on_reply(
+        &mut self,
+        reply_to: Option<RequestId>,
+        result: Result<Box<str>, ErrorBody>,
+        now: Instant,
+    ) {
+        if let Err(error) = &result
+            && error.code == ErrorCode::RateLimited
+        {
+            self.rate_delay = error.retry_after_ms.map(Duration::from_millis);
+        }
+        let request = match &reply_to {
+            Some(RequestId::Number(id)) => self.requests.remove(id).map(|r| (*id, r)),
+            _ => None,
+        };
+        match (request, result) {
+            (Some((id, Request::Join(channel))), result) => {
+                let asked = |l: &&mut Listening| l.phase == Phase::Asked(id);
+                if self.channels.get_mut(&channel).filter(asked).is_some() {
+                    self.on_join_reply(channel, read(result), now);
+                }
+            }
+            (Some((_, Request::Leave(channel))), _) => self.event(Event::Left { channel }),
+            (Some((_, Request::Send(order))), result) => {
+                let reply = read::<MessageReply>(result);
+                if let Some(result) = self.outbox.on_reply(order, reply, now, &mut self.rng) {
+                    self.settled(order, result);
+                }
+            }
+            (None, Err(error)) if reply_to.is_none() => self.event(Event::ServerError(error)),
+            (None, _) => tracing::debug!("reply to a request that is not ours"),
+        }
+    }
+
+    fn on_join_reply(
+        &mut self,
+        channel: ChannelId,
+        reply: Result<JoinReply, ErrorBody>,
+        now: Instant,
+    ) {
+        let Some(listening) = self.channels.get_mut(&channel) else {
+            return;
+        };
+        let event = match reply {
+            Ok(reply) => listening.joined(reply),
+            Err(error) if error.retryable => {
+                let floor = error.retry_after_ms.map(Duration::from_millis);
+                let retry_in = listening.backoff.next(&mut self.rng, floor);
+                listening.phase = Phase::Delayed(now + retry_in);
+                Event::JoinDelayed {
+                    channel,
+                    error,
+                    retry_in,
+                }
+            }
+            Err(error) => {
+                self.channels.remove(&channel);
+                Event::JoinFailed { channel, error }
+            }
+        };
+        self.event(event);
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    fn settled(&mut self, order: u64, result: SendResult) {
+        self.outputs.push_back(Output::Settled {
+            order,
+            result: result.clone(),
+        });
+        self.event(Event::SendResult(result));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn remembered(&self, channel: ChannelId) -> (usize, usize) {
+        self.channels
+            .get(&channel)
+            .map_or((0, 0), Listening::remembered)
+    }
+}
+
+/// The fields of an `ok` reply. One that cannot be read is an error that says nothing about
+/// what became of the request, hence retryable.
+fn read<T: serde::de::DeserializeOwned>(
+    result: Result<Box<str>, ErrorBody>,
+) -> Result<T, ErrorBody> {
+    serde_json::from_str(&result?).map_err(|error| {
+        let text = format!("the server's reply cannot be read: {error}");
+        ErrorBody::new(ErrorCode::Internal, text)
+    })
+}
