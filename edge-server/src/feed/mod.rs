@@ -12,11 +12,24 @@
 //! One `Feed` lives from the first listener to the last: 1 -> 0 drops it, and answers to a dropped
 //! one are dropped with it (request ids are unique over all feeds that share their [`Limits`]).
 
+#[macro_use]
+mod rule;
+
 mod limits;
 mod outboxes;
+mod reading;
+mod recent;
+mod repair;
 mod request;
+mod retry;
+mod sockets;
 mod state;
 mod sweeper;
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;
 
 pub use limits::Limits;
 pub use outboxes::{Frame, Outboxes, SocketId};

@@ -1,6 +1,14 @@
-use hubbub_protocol::{ChannelId, Seq, Stored};
+use hubbub_protocol::{ChannelId, MessageKey, Seq};
+use lru::LruCache;
 
-use super::{Answer, Failure, Frame, Limits, Outboxes, Request, SocketId};
+use super::{
+    Frame, Limits, Outboxes, Request, SocketId,
+    reading::Page,
+    recent::Recent,
+    repair::{Announced, Io},
+    retry::Retry,
+    sockets::{Attached, BySocket, HasSocket, Place, Reader},
+};
 
 /// What a feed did since it was last asked; for metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -11,7 +19,7 @@ pub struct Counts {
     pub resent: u64,
     /// Live messages kept without their frame: the bytes bound was reached.
     pub unkept: u64,
-    /// Rows given to attached sockets by a repair.
+    /// Rows given to attached sockets by a repair: no live message had brought them.
     pub repaired: u64,
     /// Heads above the horizon found by a head read (a subscribe confirmation).
     pub behind_at_subscribe: u64,
@@ -23,112 +31,291 @@ pub struct Counts {
     pub detached: u64,
     /// Joins answered `recovered:false`.
     pub unrecovered: u64,
+    /// Sockets closed because their pages could not be read for long.
+    pub closed: u64,
     /// Requests to the store that failed.
     pub failed: u64,
 }
 
 /// The feed of one channel.
 #[derive(Debug)]
-pub struct Feed {}
+pub struct Feed {
+    pub(super) channel: ChannelId,
+    pub(super) limits: Limits,
+    /// Through this everything has been delivered to the attached sockets. Never goes back.
+    pub(super) horizon: Option<Seq>,
+    pub(super) recent: Recent,
+    /// Of live messages and rows; stops live messages only.
+    pub(super) ids: LruCache<MessageKey, ()>,
+    /// The announcements not yet applied; the first is the one that `io` fetches for.
+    pub(super) waiting: Vec<Announced>,
+    /// A head read is due.
+    pub(super) check: bool,
+    pub(super) io: Io,
+    pub(super) io_retry: Retry,
+    /// The page in flight for the readers.
+    pub(super) page: Option<Page>,
+    pub(super) page_retry: Retry,
+    /// Pages asked for so far: the readers' turns are counted in it.
+    pub(super) pages: u64,
+    /// Why the last request to the store failed, until one succeeds. A failure also makes a head
+    /// read due, so that somebody finds out when the store is back.
+    pub(super) away: Option<String>,
+    /// Attached, in order of arrival.
+    pub(super) plain: BySocket<Attached>,
+    /// Attached, strictly by seq: what they get are rows.
+    pub(super) ordered: BySocket<Attached>,
+    pub(super) readers: BySocket<Reader>,
+    /// Scratch of the fan-out: sockets that refused the frame.
+    pub(super) refused: Vec<SocketId>,
+    pub(super) counts: Counts,
+}
 
 impl Feed {
     /// A feed that waits for its first subscribe confirmation.
-    pub fn new(_channel: ChannelId, _limits: Limits) -> Self {
-        todo!()
+    pub fn new(channel: ChannelId, limits: Limits) -> Self {
+        // Unbounded and then bounded: `LruCache::new` would reserve the whole table at once, and
+        // most feeds are idle.
+        let mut ids = LruCache::unbounded();
+        if let Some(bound) = std::num::NonZeroUsize::new(limits.ids()) {
+            ids.resize(bound);
+        }
+        Self {
+            channel,
+            recent: Recent::new(limits.clone()),
+            limits,
+            horizon: None,
+            ids,
+            waiting: Vec::new(),
+            check: !rule!(HeadAfterSubscribe),
+            io: Io::None,
+            io_retry: Retry::default(),
+            page: None,
+            page_retry: Retry::default(),
+            pages: 0,
+            away: None,
+            plain: BySocket::new(),
+            ordered: BySocket::new(),
+            readers: BySocket::new(),
+            refused: Vec::new(),
+            counts: Counts::default(),
+        }
     }
 
-    /// SUBSCRIBE was confirmed (the first time, or again after a disconnection, a failed probe or
-    /// a full inbox). A head read that was taken before does not count any more.
-    pub fn subscribed<O: Outboxes>(&mut self, _out: &mut O) {
-        todo!()
+    /// A live record came from the bus. `false` = it was known and dropped.
+    pub fn message<O: Outboxes>(&mut self, frame: Frame, out: &mut O) -> bool {
+        let below = self.horizon.is_some_and(|horizon| frame.seq <= horizon);
+        if (below && rule!(HorizonConsulted))
+            || (self.recent.get(frame.seq).is_some() && rule!(RecentConsulted))
+        {
+            self.counts.repeated += 1;
+            return false;
+        }
+        if self.ids.contains(&frame.key) && rule!(IdsConsulted) {
+            self.counts.resent += 1;
+            return false;
+        }
+        self.ids.put(frame.key, ());
+        let before = self.recent.arrivals();
+        if !self.recent.insert(&frame) {
+            self.counts.unkept += 1;
+        }
+        let mut refused = std::mem::take(&mut self.refused);
+        for attached in self.plain.iter() {
+            if !out.offer(attached.socket, &frame.bytes) {
+                refused.push(attached.socket);
+            }
+        }
+        if !rule!(OrderedGetsRowsOnly) {
+            for attached in self.ordered.iter() {
+                if !out.offer(attached.socket, &frame.bytes) {
+                    refused.push(attached.socket);
+                }
+            }
+        }
+        if !rule!(ReaderGetsNoLive) {
+            for reader in self.readers.iter().filter(|r| r.answered && !r.ordered) {
+                out.offer(reader.socket, &frame.bytes);
+            }
+        }
+        let arrival = if rule!(DetachBeforeRefused) {
+            before
+        } else {
+            self.recent.arrivals()
+        };
+        self.detach(&mut refused, arrival, self.horizon, out);
+        self.refused = refused;
+        if !self.waiting.is_empty() {
+            // It may be what an announcement lacked whose fetch has failed.
+            self.pump(out);
+        }
+        true
     }
 
-    /// A live record came from the bus.
-    pub fn message<O: Outboxes>(&mut self, _frame: Frame, _out: &mut O) {
-        todo!()
-    }
-
-    /// The consumer's announcement came from the bus.
-    pub fn stored<O: Outboxes>(&mut self, _stored: Stored, _out: &mut O) {
-        todo!()
-    }
-
-    /// The sweep found the head above the horizon, 300 ms ago and still.
-    pub fn head_seen<O: Outboxes>(&mut self, _head: Seq, _out: &mut O) {
-        todo!()
-    }
-
-    /// A socket joins; its membership has been checked. A second join replaces the first.
-    pub fn join<O: Outboxes>(
+    /// Attached sockets whose outbox refused a frame go back to reading from their `cursor`, the
+    /// last `synced` given to them; `arrival` is the number of the last message they have.
+    pub(super) fn detach<O: Outboxes>(
         &mut self,
-        _socket: SocketId,
-        _since: Option<Seq>,
-        _ordered: bool,
-        _out: &mut O,
+        refused: &mut Vec<SocketId>,
+        arrival: u64,
+        cursor: Option<Seq>,
+        out: &mut O,
     ) {
-        todo!()
+        for socket in refused.drain(..) {
+            if !rule!(RefusedIsDetached) {
+                continue;
+            }
+            let (attached, ordered) = match self.plain.remove(socket) {
+                Some(attached) => (attached, false),
+                None => match self.ordered.remove(socket) {
+                    Some(attached) => (attached, true),
+                    None => continue,
+                },
+            };
+            self.counts.detached += 1;
+            let mut reader = Reader {
+                socket,
+                ordered,
+                place: cursor.map_or(Place::Nowhere, Place::At),
+                arrival,
+                sent: None,
+                answered: true,
+                told: false,
+                served: self.pages,
+            };
+            match cursor {
+                Some(cursor) if rule!(ReplayAfterDetach) => {
+                    out.replay(socket, self.channel, cursor);
+                }
+                Some(_) => {}
+                // Without a cursor nothing is given twice until the horizon is known; whether a
+                // frame went out decides if a `replay` is due then.
+                None => {
+                    reader.sent = (attached.sent || arrival > attached.since).then_some(Seq(0));
+                }
+            }
+            self.readers.insert(reader);
+        }
     }
 
     /// A socket leaves or is gone; nothing of the channel is given to it any more. An unanswered
     /// join is never answered. One that never joined is no error.
-    pub fn leave<O: Outboxes>(&mut self, _socket: SocketId, _out: &mut O) {
-        todo!()
-    }
-
-    /// The outbox of a socket fell under half. A socket that is not reading is no error.
-    pub fn room<O: Outboxes>(&mut self, _socket: SocketId, _out: &mut O) {
-        todo!()
-    }
-
-    /// What the store said to the request with this id. An id that is not in flight is ignored.
-    pub fn answer<O: Outboxes>(
-        &mut self,
-        _id: u64,
-        _answer: Result<Answer, Failure>,
-        _now_ms: u64,
-        _out: &mut O,
-    ) {
-        todo!()
+    pub fn leave<O: Outboxes>(&mut self, socket: SocketId, out: &mut O) {
+        let known = self.plain.remove(socket).is_some()
+            || self.ordered.remove(socket).is_some()
+            || self.readers.remove(socket).is_some();
+        if known && rule!(LeaveDropsSynced) {
+            out.drop_synced(socket, self.channel);
+        }
     }
 
     /// The next request for the store, to be performed now; at most two are in flight, one of the
     /// feed itself and one page for its readers.
-    pub fn next_request<O: Outboxes>(&mut self, _now_ms: u64, _out: &O) -> Option<Request> {
-        todo!()
+    pub fn next_request<O: Outboxes>(&mut self, now_ms: u64, out: &O) -> Option<Request> {
+        self.next_io(now_ms).or_else(|| self.next_page(now_ms, out))
     }
 
     /// When a request that failed is to be tried again: call [`Self::next_request`] then.
     pub fn next_due_ms(&self) -> Option<u64> {
-        todo!()
+        let io = self.io_retry.due_ms().into_iter();
+        io.chain(self.page_retry.due_ms()).min()
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> ChannelId {
+        self.channel
     }
 
     /// The seq through which everything has been delivered; `None` until the head was read.
     pub fn horizon(&self) -> Option<Seq> {
-        todo!()
+        self.horizon
     }
 
     /// Whether it has no sockets.
     pub fn is_idle(&self) -> bool {
-        todo!()
-    }
-
-    /// The sockets that joined, in any order.
-    pub fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
-        std::iter::empty()
+        self.plain.is_empty() && self.ordered.is_empty() && self.readers.is_empty()
     }
 
     /// How many sockets joined.
     pub fn len(&self) -> usize {
-        todo!()
+        self.plain.len() + self.ordered.len() + self.readers.len()
+    }
+
+    /// As [`Self::is_idle`].
+    pub fn is_empty(&self) -> bool {
+        self.is_idle()
+    }
+
+    /// The sockets that joined, in any order.
+    pub fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
+        let attached = self.plain.iter().chain(self.ordered.iter());
+        attached
+            .map(HasSocket::socket)
+            .chain(self.readers.iter().map(HasSocket::socket))
+    }
+
+    /// Whether the socket joined.
+    pub fn contains(&self, socket: SocketId) -> bool {
+        self.plain.contains(socket)
+            || self.ordered.contains(socket)
+            || self.readers.contains(socket)
     }
 
     /// What happened since the last call.
     pub fn take_counts(&mut self) -> Counts {
-        todo!()
+        std::mem::take(&mut self.counts)
     }
 
     /// Checks what must hold between any two calls; `Err` names what does not.
     pub fn check_invariants(&self) -> Result<(), String> {
-        todo!()
+        let check = |holds: bool, what: &str| {
+            if holds {
+                Ok(())
+            } else {
+                Err(format!("{}: {what}", self.channel))
+            }
+        };
+        check(
+            self.plain.is_sorted() && self.ordered.is_sorted() && self.readers.is_sorted(),
+            "sockets are not in order",
+        )?;
+        check(
+            self.sockets()
+                .collect::<std::collections::BTreeSet<_>>()
+                .len()
+                == self.len(),
+            "a socket is in two places",
+        )?;
+        check(
+            self.waiting.len() <= super::repair::WAITING,
+            "too many announcements wait",
+        )?;
+        check(self.refused.is_empty(), "a refusal was not handled")?;
+        let Some(horizon) = self.horizon else {
+            return check(
+                !self.readers.iter().any(|r| r.cursor().is_some()),
+                "a reader has a cursor before there is a horizon",
+            );
+        };
+        check(
+            self.recent.iter().all(|(seq, _)| seq > horizon),
+            "a message of recent is at or below the horizon",
+        )?;
+        for reader in self.readers.iter() {
+            match reader.place {
+                Place::At(cursor) => check(cursor <= horizon, "a cursor is above the horizon")?,
+                Place::Nowhere => check(false, "a reader has no cursor though there is a horizon")?,
+                Place::Joining { since, .. } => check(
+                    since.is_some_and(|since| since > horizon),
+                    "a join waits for what is there",
+                )?,
+            }
+            check(
+                reader.answered == !matches!(reader.place, Place::Joining { .. })
+                    || !reader.answered,
+                "a join was answered before it had a place",
+            )?;
+        }
+        Ok(())
     }
 }
