@@ -1,0 +1,97 @@
+use hubbub_protocol::ErrorCode;
+
+/// Which database did not answer is part of the error, so that the border can say
+/// `core_unavailable` or `shard_unavailable`.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The core database is away, did not answer in time, or refused the statement.
+    #[error("core database: {0}")]
+    Core(#[source] sqlx::Error),
+    /// The same for a shard; also one that came back as another one.
+    #[error("shard {shard}: {error}")]
+    Shard {
+        /// Its number in the configuration, from 0.
+        shard: usize,
+        /// What happened.
+        #[source]
+        error: sqlx::Error,
+    },
+    /// Another cluster, another partition count, a shard that says it is another one, pending
+    /// migrations, a malformed address: only `open`, `init` and `new_log`. Names the remedy.
+    #[error("{0}")]
+    Refused(String),
+    /// The name is taken by another public or private channel.
+    #[error("a channel of that name exists")]
+    NameTaken,
+    /// No user has this id.
+    #[error("no such user")]
+    NoUser,
+}
+
+impl Error {
+    /// What a client is told.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Self::Core(_) => ErrorCode::CoreUnavailable,
+            Self::Shard { .. } => ErrorCode::ShardUnavailable,
+            Self::Refused(_) => ErrorCode::Internal,
+            Self::NameTaken => ErrorCode::NameTaken,
+            Self::NoUser => ErrorCode::UserNotFound,
+        }
+    }
+}
+
+/// Why a batch was not written. In every case nothing of it is in the store, except that after
+/// [`WriteError::Store`] the commit may have happened unseen: read the position again.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// The compare-and-set gave 0 rows: somebody else owns the partition. Forget everything and
+    /// start from `log_position`.
+    #[error("another consumer has moved the position")]
+    Zombie,
+    /// SQLSTATE class 22 or 23 on the batch: bisect it; on a batch of one it is a dead letter.
+    #[error("record refused by the database: {0}")]
+    Data(String),
+    /// The shard is away, or the rows in it contradict the log: wait, read the position, try again.
+    #[error(transparent)]
+    Store(#[from] Error),
+}
+
+impl WriteError {
+    /// The value of a metric's label.
+    pub fn metric_label(&self) -> &'static str {
+        match self {
+            Self::Zombie => "zombie",
+            Self::Data(_) => "data",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
+/// Whether `error` says that the connection or its server is gone, not that a statement was wrong.
+pub(crate) fn is_connection_lost(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            // 08 connection exception; 57P01 to 57P05 shut down, crashed, starting, database
+            // dropped, idle session; 53300 too many connections; 58 system error.
+            code.starts_with("08")
+                || code.starts_with("57P")
+                || code.starts_with("58")
+                || code == "53300"
+                || code == "25P03"
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
+    }
+}
+
+/// The SQLSTATE of a statement that the database refused.
+pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    let code = error.as_database_error()?.code()?;
+    Some(code.into_owned())
+}

@@ -1,0 +1,403 @@
+//! The consumer's side: where the log was read to, and the transaction that moves it on.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::future::try_join_all;
+use hubbub_protocol::Seq;
+use sqlx::{Connection, PgConnection};
+use tracing::Instrument;
+
+use crate::{
+    Error, Incoming, Store, WRITE_DEADLINE, WriteError, Written,
+    batch::{Batch, Head, NewHead, Numbered},
+    database::read,
+    error::sqlstate,
+};
+
+/// Bytes of a dead letter's reason that are kept; the payload is kept whole.
+const REASON_BYTES: usize = 1_000;
+
+/// The compare-and-set of a position.
+struct Move<'a> {
+    partition: i32,
+    expected: i64,
+    next_offset: i64,
+    /// The log whose positions these are: after `hubbub admin new-log` a consumer of the old one
+    /// is refused even where the numbers happen to agree.
+    cluster_id: &'a str,
+    base: i64,
+}
+
+/// How a transaction ended that the server took part in to the end.
+enum Ended {
+    Committed(Written),
+    Zombie,
+    Data(String),
+}
+
+impl Store {
+    /// The next offset to read of each of `partitions`, in the order asked; 0 for one that was
+    /// never written. One statement per shard concerned; one shard that is away fails the call,
+    /// so ask for each partition alone where that matters.
+    pub async fn positions(&self, partitions: &[i32]) -> Result<Vec<(i32, i64)>, Error> {
+        let mut by_shard: HashMap<usize, Vec<i32>> = HashMap::new();
+        for partition in partitions {
+            let shard = self.shard_of_partition(*partition);
+            by_shard.entry(shard).or_default().push(*partition);
+        }
+        let reads = by_shard.into_iter().map(|(shard, asked)| async move {
+            read!(self.shard(shard), "log_position.get", |conn| sqlx::query!(
+                "select partition, next_offset from log_position where partition = any($1)",
+                &asked
+            )
+            .fetch_all(conn))
+        });
+        let found: HashMap<i32, i64> = try_join_all(reads)
+            .await?
+            .into_iter()
+            .flatten()
+            .map(|row| (row.partition, row.next_offset))
+            .collect();
+        let position = |partition: &i32| found.get(partition).copied().unwrap_or(0);
+        Ok(partitions.iter().map(|p| (*p, position(p))).collect())
+    }
+
+    /// The transaction: compare-and-set of the position from `expected` to `next_offset`, insert,
+    /// heads, counts, dead letters. `batch` is in log order and lies between the two; a partition
+    /// without a position yet has `expected` 0. `before_commit` runs between the last statement
+    /// and the commit (failpoint).
+    ///
+    /// After [`WriteError::Store`] it is not known whether the commit happened: start again from
+    /// [`Store::positions`].
+    pub async fn write_batch(
+        &self,
+        partition: i32,
+        expected: i64,
+        next_offset: i64,
+        batch: &[Incoming],
+        before_commit: impl FnOnce() + Send,
+    ) -> Result<Written, WriteError> {
+        let log = self.log_identity();
+        let seq_of = |offset: i64| Seq(Seq::from_db(offset).0 + log.base);
+        let (after, through) = (seq_of(expected), seq_of(next_offset));
+        let batch = Batch::read(batch, partition, log.partitions, after, through)
+            .map_err(WriteError::Data)?;
+        let step = Move {
+            partition,
+            expected,
+            next_offset,
+            cluster_id: &log.cluster_id,
+            base: Seq(log.base).to_db(),
+        };
+        let database = self.shard(self.shard_of_partition(partition));
+        let mut call = database.write("log_position.advance", WRITE_DEADLINE);
+        let write = async {
+            let mut lease = call.lease().await?;
+            let transaction = transaction(lease.connection(), &step, batch, before_commit);
+            let result = call.bounded(transaction).await;
+            call.settle(lease, result)
+                .expect("a write is not tried again, so its first try ends it")
+        };
+        match write
+            .instrument(tracing::debug_span!("db.log_position.advance"))
+            .await?
+        {
+            Ended::Committed(written) => Ok(written),
+            Ended::Zombie => Err(WriteError::Zombie),
+            Ended::Data(reason) => Err(WriteError::Data(reason)),
+        }
+    }
+}
+
+/// Runs the transaction and ends it by commit or rollback, so that `Ok` leaves a whole
+/// connection. An error may leave it inside: then its connection is closed.
+async fn transaction(
+    conn: &mut PgConnection,
+    step: &Move<'_>,
+    batch: Batch<'_>,
+    before_commit: impl FnOnce(),
+) -> sqlx::Result<Ended> {
+    let mut transaction = conn.begin().await?;
+    match statements(&mut transaction, step, batch).await {
+        Ok(Some(written)) => {
+            before_commit();
+            transaction.commit().await?;
+            Ok(Ended::Committed(written))
+        }
+        Ok(None) => {
+            transaction.rollback().await?;
+            Ok(Ended::Zombie)
+        }
+        Err(error) => {
+            let data = data_fault(&error);
+            transaction.rollback().await?;
+            data.map(Ended::Data).ok_or(error)
+        }
+    }
+}
+
+/// `None` = zombie.
+async fn statements(
+    conn: &mut PgConnection,
+    step: &Move<'_>,
+    mut batch: Batch<'_>,
+) -> sqlx::Result<Option<Written>> {
+    // First of all: it takes the partition's row lock, which from here on keeps every other
+    // writer of these channels out, so what is read below cannot change.
+    if !advance(conn, step).await? {
+        return Ok(None);
+    }
+    let before = read_heads(conn, batch.channels()).await?;
+    let mut numbered = batch.number(&before);
+    let kept = insert(conn, &numbered).await?;
+    if kept.len() < numbered.len() {
+        // Some were copies of stored records, which is rare: close the gaps in the ordinals.
+        batch.retain(&kept);
+        numbered = batch.number(&before);
+        renumber(conn, &numbered).await?;
+    }
+    insert_dead(conn, step.partition, &batch.dead).await?;
+    write_heads(conn, step.partition, &batch.heads(&before, &numbered)).await?;
+    let written = batch.written(&before);
+    if written.duplicates + written.dead > 0 {
+        count(conn, step.partition, &written).await?;
+    }
+    Ok(Some(written))
+}
+
+/// The compare-and-set; `false` if the position is not the expected one, or of another log.
+async fn advance(conn: &mut PgConnection, step: &Move<'_>) -> sqlx::Result<bool> {
+    let moved = sqlx::query!(
+        "update log_position set next_offset = $3
+         where partition = $1 and next_offset = $2
+           and exists (select from shard_identity where cluster_id = $4 and base = $5)",
+        step.partition,
+        step.expected,
+        step.next_offset,
+        step.cluster_id,
+        step.base
+    )
+    .execute(&mut *conn)
+    .await?
+    .rows_affected();
+    if moved > 0 || step.expected != 0 {
+        return Ok(moved > 0);
+    }
+    // The first batch of a partition; a row that is there by now belongs to somebody else.
+    let made = sqlx::query!(
+        "insert into log_position (partition, next_offset)
+         select $1, $2 from shard_identity where cluster_id = $3 and base = $4
+         on conflict (partition) do nothing",
+        step.partition,
+        step.next_offset,
+        step.cluster_id,
+        step.base
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    Ok(made > 0)
+}
+
+async fn read_heads(
+    conn: &mut PgConnection,
+    channels: Vec<i64>,
+) -> sqlx::Result<HashMap<i64, Head>> {
+    let rows = sqlx::query!(
+        "select channel_id, through, ordinal from channel_heads where channel_id = any($1)",
+        &channels
+    )
+    .fetch_all(conn)
+    .await?;
+    let head = |through, ordinal| Head {
+        through: Seq::from_db(through),
+        ordinal,
+    };
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.channel_id, head(row.through, row.ordinal)))
+        .collect())
+}
+
+/// Inserts what is no copy of a stored record; gives (channel, seq) of what it inserted. The
+/// conflict that is forgiven is that of the message's identity alone: another record at the same
+/// (channel, seq) means that the log is not the one that was stored, and is an error.
+async fn insert(
+    conn: &mut PgConnection,
+    rows: &[Numbered<'_>],
+) -> sqlx::Result<HashSet<(i64, i64)>> {
+    if rows.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let column = |of: fn(&Numbered<'_>) -> i64| rows.iter().map(of).collect::<Vec<i64>>();
+    let channels = column(|n| n.row.channel.number());
+    let seqs = column(|n| n.row.seq.to_db());
+    let senders = column(|n| n.row.key.user.number());
+    let times = column(|n| n.row.ts_ms);
+    let kinds: Vec<i16> = rows.iter().map(|n| n.row.kind.to_db()).collect();
+    let ids: Vec<_> = rows.iter().map(|n| n.row.key.message_id.0).collect();
+    let ordinals: Vec<Option<i64>> = rows.iter().map(|n| n.ordinal).collect();
+    let bodies: Vec<&str> = rows.iter().map(|n| n.row.body.as_str()).collect();
+    let kept = sqlx::query!(
+        "insert into messages
+             (channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, body)
+         select channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, body
+         from unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::uuid[],
+                     $6::bigint[], $7::bigint[], $8::text[])
+             as r (channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, body)
+         order by seq
+         on conflict (channel_id, sender_id, client_msg_id) do nothing
+         returning channel_id, seq",
+        &channels,
+        &seqs,
+        &kinds,
+        &senders,
+        &ids,
+        &times,
+        &ordinals as &[Option<i64>],
+        &bodies as &[&str]
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(kept
+        .into_iter()
+        .map(|row| (row.channel_id, row.seq))
+        .collect())
+}
+
+async fn renumber(conn: &mut PgConnection, rows: &[Numbered<'_>]) -> sqlx::Result<()> {
+    let messages = || rows.iter().filter(|n| n.ordinal.is_some());
+    let channels: Vec<i64> = messages().map(|n| n.row.channel.number()).collect();
+    let seqs: Vec<i64> = messages().map(|n| n.row.seq.to_db()).collect();
+    let ordinals: Vec<i64> = messages().filter_map(|n| n.ordinal).collect();
+    sqlx::query!(
+        "update messages m set ordinal = r.ordinal
+         from unnest($1::bigint[], $2::bigint[], $3::bigint[]) as r (channel_id, seq, ordinal)
+         where m.channel_id = r.channel_id and m.seq = r.seq and m.ordinal <> r.ordinal",
+        &channels,
+        &seqs,
+        &ordinals
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+async fn insert_dead(
+    conn: &mut PgConnection,
+    partition: i32,
+    dead: &[&Incoming],
+) -> sqlx::Result<()> {
+    // One statement each: they are few, and may be a megabyte each.
+    for letter in dead {
+        let Incoming::Dead {
+            seq,
+            channel,
+            payload,
+            key,
+            ts_ms,
+            error,
+        } = letter
+        else {
+            continue;
+        };
+        sqlx::query!(
+            "insert into dead_letters (partition, seq, channel_id, payload, key, ts_ms, error)
+             values ($1, $2, $3, $4, $5, $6, $7)",
+            partition,
+            seq.to_db(),
+            channel.map(|channel| channel.number()),
+            payload.as_deref(),
+            key.as_deref(),
+            ts_ms,
+            reason(error)
+        )
+        .execute(&mut *conn)
+        .await?;
+    }
+    Ok(())
+}
+
+/// A dead letter's reason as Postgres can hold it: the letter itself must not become poison.
+fn reason(error: &str) -> String {
+    let mut text = error.replace('\0', "\u{FFFD}");
+    text.truncate(text.floor_char_boundary(REASON_BYTES));
+    text
+}
+
+async fn write_heads(
+    conn: &mut PgConnection,
+    partition: i32,
+    heads: &[NewHead],
+) -> sqlx::Result<()> {
+    if heads.is_empty() {
+        return Ok(());
+    }
+    let channels: Vec<i64> = heads.iter().map(|head| head.channel.number()).collect();
+    let throughs: Vec<i64> = heads.iter().map(|head| head.through.to_db()).collect();
+    let ordinals: Vec<i64> = heads.iter().map(|head| head.ordinal).collect();
+    let moved = sqlx::query!(
+        "insert into channel_heads (channel_id, partition, through, ordinal)
+         select channel_id, $1, through, ordinal
+         from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as h (channel_id, through, ordinal)
+         on conflict (channel_id) do update
+             set through = excluded.through, ordinal = excluded.ordinal
+             where channel_heads.through < excluded.through",
+        partition,
+        &channels,
+        &throughs,
+        &ordinals
+    )
+    .execute(conn)
+    .await?
+    .rows_affected();
+    if moved == heads.len() as u64 {
+        Ok(())
+    } else {
+        // Positions only grow, and heads lie below them: the log is not the one that was stored.
+        let error = format!(
+            "{} of {} heads lie above the batch",
+            heads.len() as u64 - moved,
+            heads.len()
+        );
+        Err(sqlx::Error::Decode(error.into()))
+    }
+}
+
+async fn count(conn: &mut PgConnection, partition: i32, written: &Written) -> sqlx::Result<()> {
+    sqlx::query!(
+        "update log_position set duplicates = duplicates + $2, dead = dead + $3
+         where partition = $1",
+        partition,
+        i64::try_from(written.duplicates).unwrap_or(i64::MAX),
+        i64::try_from(written.dead).unwrap_or(i64::MAX)
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// What makes a record unstorable: class 22 (data exception) and 23 (constraint), but not a
+/// primary key's clash, which no record is to blame for.
+fn data_fault(error: &sqlx::Error) -> Option<String> {
+    let code = sqlstate(error)?;
+    let refused = error.as_database_error()?;
+    let clash = code == "23505"
+        && refused
+            .constraint()
+            .is_some_and(|name| name.ends_with("_pkey"));
+    let data = (code.starts_with("22") || code.starts_with("23")) && !clash;
+    data.then(|| format!("{code} {}", refused.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reason_of_a_dead_letter_is_always_storable() {
+        assert_eq!(reason("a\0b"), "a\u{FFFD}b");
+        let long = "ä".repeat(REASON_BYTES);
+        assert!(reason(&long).len() <= REASON_BYTES);
+    }
+}
