@@ -124,6 +124,8 @@ struct Delivery {
     given: BTreeSet<Seq>,
     view: View,
     emitted: BTreeMap<MessageId, u32>,
+    /// The `since` that the next join must have.
+    expected: Option<Seq>,
     /// Join point, or what a `recovered: false` without a head has cut off.
     excused: BTreeSet<u128>,
 }
@@ -146,6 +148,7 @@ impl Delivery {
             given: BTreeSet::new(),
             view: View::new(),
             emitted: BTreeMap::new(),
+            expected: since,
             excused: BTreeSet::new(),
         }
     }
@@ -160,6 +163,10 @@ impl Delivery {
             if let Output::Event(event) = output {
                 if let Event::Record { body, .. } = &event {
                     *self.emitted.entry(body.key().message_id).or_default() += 1;
+                }
+                if let Event::Reseq { from, to, key, .. } = &event {
+                    assert!(to < from, "the lower seq counts: {event:?}");
+                    assert_eq!(self.view.seq_of(self.channel, key), Some(*from));
                 }
                 self.view.apply(&event);
             }
@@ -202,7 +209,8 @@ impl Delivery {
                 let (seq, id) = (self.append(gap), self.next_id);
                 self.next_id += 1;
                 self.rows.insert(seq, id);
-                let shadow = self.append(gap);
+                let (shadow, third) = (self.append(gap), self.append(gap));
+                self.deliver(third, id);
                 self.deliver(shadow, id);
             }
             Step::Replay => self.replay(),
@@ -254,6 +262,7 @@ impl Delivery {
             }
         }
         self.cursor = Some(self.last);
+        self.expected = Some(self.last);
         let (channel, seq) = (self.channel, self.last);
         self.frame(ServerFrame::Synced { channel, seq });
         assert_eq!(
@@ -288,6 +297,7 @@ impl Delivery {
         let (id, ClientFrame::Join { since, .. }) = request(&frame) else {
             panic!("a join is expected: {frame}");
         };
+        assert_eq!(since, self.expected);
         if let How::Later = how {
             let error = ErrorBody::new(ErrorCode::Overloaded, "later").retry_after_ms(1_000);
             self.frame(reply(&reply_error(Some(&id), &error)));
@@ -303,6 +313,8 @@ impl Delivery {
             (Some(_), true) => Some(known),
             (head, _) => head,
         };
+        // Where nobody knows the head, the old cursor is still good for the next join.
+        self.expected = self.cursor.or(self.expected);
         if since.is_none() && head.is_some() {
             self.excused = self.rows.values().copied().collect();
         }
@@ -663,6 +675,44 @@ fn earlier_join_does_not_speak_for_a_later_one() {
         ),
         "{events:?}"
     );
+}
+
+#[test]
+fn server_that_knows_less_decides_where_we_stand() {
+    let id = channel(5);
+    for head in [Some(Seq(3)), None] {
+        let (mut session, now) = (Session::new(Limits::default(), 1), Instant::now());
+        session.join(id, Some(Seq(100)), false);
+        session.connected(hello(), now);
+        for (head, recovered) in [(Some(Seq(100)), true), (head, false)] {
+            session.disconnected();
+            session.connected(hello(), now);
+            let (asked, _) = request(&session.next_frame(now).expect("a join"));
+            let joined = JoinReply {
+                channel: id,
+                head,
+                recovered,
+                reason: None,
+            };
+            session.on_frame(reply(&reply_ok(&asked, &joined)), now);
+        }
+        let body = message(id, 4);
+        session.on_frame(ServerFrame::Record { seq: Seq(4), body }, now);
+        let last = session.outputs.back();
+        assert!(
+            matches!(last, Some(Output::Event(Event::Record { seq: Seq(4), .. }))),
+            "{last:?}"
+        );
+        let seq = Seq(4);
+        session.on_frame(ServerFrame::Synced { channel: id, seq }, now);
+        session.disconnected();
+        session.connected(hello(), now);
+        let (_, frame) = request(&session.next_frame(now).expect("a join"));
+        assert!(
+            matches!(frame, ClientFrame::Join { since: Some(s), .. } if s == seq),
+            "{frame:?}"
+        );
+    }
 }
 
 #[test]
