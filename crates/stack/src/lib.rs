@@ -11,21 +11,27 @@ pub mod server;
 
 mod haproxy;
 mod kafka;
+mod options;
 mod port;
 mod postgres;
 mod probe;
 mod proxy;
 mod reaper;
 mod redis;
+mod service;
 mod spawner;
+mod stack;
 mod test_env;
 
 pub use haproxy::{Backend, FrontPorts, Haproxy};
 pub use kafka::{Kafka, Purpose};
+pub use options::{External, Options, Ports, test_bin_dir};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};
 pub use process::{Process, RunAs, Spec};
 pub use proxy::{Direction, Proxy};
 pub use redis::Redis;
 pub use server::{Ready, Server};
+pub use service::{Role, Service};
+pub use stack::{Endpoints, Event, Stack};
 pub use test_env::{SharedServers, TEST_SERVERS, TestEnv, TestServers, shared_servers};

@@ -90,6 +90,14 @@ impl Postgres {
         Ok(Self { server, port, data })
     }
 
+    /// Removes the data of a cluster that is not running, wherever it was put for `dir`.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    pub fn remove(dir: &Path) -> Result<()> {
+        template::remove(dir)
+    }
+
     /// Host and port.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {

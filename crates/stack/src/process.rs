@@ -12,6 +12,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -53,6 +54,8 @@ pub struct Process {
     spec: Mutex<Spec>,
     /// The newest incarnation, alive or dead; `None` before the first start.
     run: Mutex<Option<Run>>,
+    /// Of the newest incarnation: joined when dropped, so that a directory can be removed then.
+    waiter: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Clone)]
@@ -73,6 +76,7 @@ impl Process {
         Self {
             spec: Mutex::new(spec),
             run: Mutex::new(None),
+            waiter: Mutex::new(None),
         }
     }
 
@@ -114,7 +118,9 @@ impl Process {
         let child = spawner::spawn(command(&spec, &log)?)
             .await
             .with_context(|| format!("start {}: {}", spec.name, spec.argv[0]))?;
-        *self.run.lock() = Some(watch_child(child, log_mark));
+        let (run, waiter) = watch_child(child, log_mark);
+        *self.run.lock() = Some(run);
+        *self.waiter.lock() = Some(waiter);
         Ok(())
     }
 
@@ -228,6 +234,10 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.send(Signal::SIGKILL, true);
+        if let Some(waiter) = self.waiter.lock().take() {
+            // A killed process is gone within milliseconds.
+            waiter.join().ok();
+        }
     }
 }
 
@@ -296,7 +306,7 @@ fn command(spec: &Spec, log: &File) -> Result<Command> {
 
 /// A thread per child waits for its end. It looks first without reaping, so that the pid stays
 /// ours until the lock under which signals are sent is held.
-fn watch_child(mut child: Child, log_mark: u64) -> Run {
+fn watch_child(mut child: Child, log_mark: u64) -> (Run, JoinHandle<()>) {
     let pid = Pid::from_raw(child.id().cast_signed());
     let reaped = Arc::new(Mutex::new(false));
     let (done, exit) = watch::channel(None);
@@ -306,7 +316,7 @@ fn watch_child(mut child: Child, log_mark: u64) -> Run {
         exit,
         log_mark,
     };
-    std::thread::spawn(move || {
+    let waiter = std::thread::spawn(move || {
         let look = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT;
         while let Err(nix::errno::Errno::EINTR) = waitid(Id::Pid(pid), look) {}
         let mut reaped = reaped.lock();
@@ -315,7 +325,7 @@ fn watch_child(mut child: Child, log_mark: u64) -> Run {
         drop(reaped);
         done.send_replace(Some(status));
     });
-    run
+    (run, waiter)
 }
 
 /// All live descendants, from /proc. Postgres' backends leave the process group, so a group

@@ -15,7 +15,7 @@ const SCRIPT: &str = "cat >/dev/null; sleep 1; rm -rf -- \"$1\"";
 pub(crate) struct ProcessDir {
     path: PathBuf,
     /// Its standard input is the leash.
-    _reaper: Child,
+    reaper: Child,
 }
 
 impl ProcessDir {
@@ -33,13 +33,19 @@ impl ProcessDir {
             .process_group(0)
             .spawn()
             .context("start the reaper of a temporary directory")?;
-        Ok(Self {
-            path,
-            _reaper: reaper,
-        })
+        Ok(Self { path, reaper })
     }
 
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+impl Drop for ProcessDir {
+    fn drop(&mut self) {
+        self.reaper.kill().ok();
+        self.reaper.wait().ok();
+        // What cannot be removed is a temporary file that nobody needs.
+        std::fs::remove_dir_all(&self.path).ok();
     }
 }

@@ -3,6 +3,7 @@
 use crate::probe;
 use crate::process::{Process, Spec};
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
@@ -15,7 +16,8 @@ const POLL: Duration = Duration::from_millis(20);
 const PROBE: Duration = Duration::from_secs(1);
 
 /// How to tell that a server is ready: always by its own protocol, never by an open port alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ready {
     /// `PING` answers `+PONG`.
     Redis(SocketAddr),
@@ -28,19 +30,35 @@ pub enum Ready {
 }
 
 impl Ready {
-    async fn probe(&self, process: &Process) -> bool {
+    /// Where the question is asked.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        match self {
+            Self::Redis(addr) | Self::Kafka(addr) | Self::Postgres(addr) => *addr,
+            Self::Http(addr, _) => *addr,
+        }
+    }
+
+    /// Asks once, for a second at most.
+    pub async fn answers(&self) -> bool {
         let probe = async {
             match self {
                 Self::Redis(addr) => probe::redis_ping(*addr).await,
-                Self::Kafka(addr) => {
-                    process.log_since_start().contains("Kafka Server started")
-                        && probe::kafka_metadata(*addr).await
-                }
+                Self::Kafka(addr) => probe::kafka_metadata(*addr).await,
                 Self::Postgres(addr) => probe::postgres(*addr).await,
                 Self::Http(addr, path) => probe::http_ok(*addr, path).await,
             }
         };
         timeout(PROBE, probe).await.unwrap_or(false)
+    }
+
+    /// A broker answers before it is done with its start, hence the look into its log.
+    async fn says_started(&self, process: &Process) -> bool {
+        let logged = match self {
+            Self::Kafka(_) => process.log_since_start().contains("Kafka Server started"),
+            _ => true,
+        };
+        logged && self.answers().await
     }
 }
 
@@ -94,7 +112,7 @@ impl Server {
     /// When it ends or is not ready in time: the error has the end of its log.
     pub async fn wait_ready(&self) -> Result<()> {
         let deadline = Instant::now() + self.start_limit;
-        while !self.ready.probe(&self.process).await {
+        while !self.ready.says_started(&self.process).await {
             if !self.process.is_running() {
                 return Err(self.process.failure("ended while it started"));
             }
@@ -107,9 +125,15 @@ impl Server {
         Ok(())
     }
 
+    /// How to ask it whether it is ready.
+    #[must_use]
+    pub fn ready(&self) -> &Ready {
+        &self.ready
+    }
+
     /// Whether the server answers now.
     pub async fn is_ready(&self) -> bool {
-        self.process.is_running() && self.ready.probe(&self.process).await
+        self.process.is_running() && self.ready.answers().await
     }
 
     /// An orderly stop and a start on the same port.

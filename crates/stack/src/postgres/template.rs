@@ -41,7 +41,7 @@ pub(super) fn prepare(bin: &Path, run_as: Option<RunAs>, home: &Path) -> Result<
 }
 
 /// Removes the data of a cluster, wherever it is.
-pub(crate) fn remove(home: &Path) -> Result<()> {
+pub(super) fn remove(home: &Path) -> Result<()> {
     if let Ok(target) = home.join("data").read_link()
         && target.exists()
     {

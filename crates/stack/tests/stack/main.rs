@@ -3,4 +3,5 @@
 
 mod haproxy;
 mod proxy;
+mod stack;
 mod test_env;
