@@ -1,0 +1,310 @@
+//! The producer behind an appender, its thread, and its replacement after a fatal error.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use parking_lot::{Mutex, RwLock};
+use rdkafka::{
+    ClientContext, Message as _, Timestamp,
+    config::{FromClientConfigAndContext as _, RDKafkaLogLevel},
+    error::{KafkaError, RDKafkaErrorCode},
+    message::DeliveryResult,
+    producer::{
+        BaseProducer, BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, PurgeConfig,
+    },
+};
+use tokio::time::Instant;
+
+use crate::{
+    Appended, Config, Error, Metrics, Rejected, Report,
+    admin::check_count,
+    appender::Outstanding,
+    client::{log_error, log_line},
+};
+
+/// How long one poll serves reports before the thread looks at its orders and for a fatal error.
+const POLL: Duration = Duration::from_millis(100);
+/// How long a producer that is given up may take to report what it holds.
+const LAST_REPORTS: Duration = Duration::from_secs(1);
+
+type OnReport<T> = Arc<dyn Fn(T, Report) + Send + Sync>;
+
+/// What rides along with a record.
+pub(crate) struct Tagged<T> {
+    tag: T,
+    handed_over: Instant,
+}
+
+impl<T> Tagged<T> {
+    pub(crate) fn new(tag: T) -> Self {
+        Self {
+            tag,
+            handed_over: Instant::now(),
+        }
+    }
+
+    pub(crate) fn into_tag(self) -> T {
+        self.tag
+    }
+}
+
+struct Context<T: Send + 'static> {
+    config: Config,
+    metrics: Metrics,
+    outstanding: Arc<Outstanding>,
+    on_report: OnReport<T>,
+}
+
+impl<T: Send + 'static> ClientContext for Context<T> {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log_line(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log_error(&error, reason);
+    }
+}
+
+impl<T: Send + 'static> ProducerContext<NoCustomPartitioner> for Context<T> {
+    // The lock is never contended: it makes a tag that is only `Send` fit for rdkafka's `Sync`.
+    type DeliveryOpaque = Box<Mutex<Tagged<T>>>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, tagged: Self::DeliveryOpaque) {
+        let tagged = tagged.into_inner();
+        let report = self.report(result);
+        self.metrics.append(match report {
+            Report::Appended(_) => "appended",
+            Report::Rejected(_) => "rejected",
+            Report::Unknown(_) => "unknown",
+        });
+        let waited = tagged.handed_over.elapsed();
+        self.metrics.append_seconds.observe(waited.as_secs_f64());
+        (self.on_report)(tagged.tag, report);
+        // After the callback: a flush that returns has seen every report.
+        self.outstanding.done();
+    }
+}
+
+impl<T: Send + 'static> Context<T> {
+    fn report(&self, result: &DeliveryResult<'_>) -> Report {
+        match result {
+            Ok(record) => landed(&self.config, record.offset(), record.timestamp()),
+            Err((error, _)) => Report::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// What a success report says. Without an offset (a repeated batch whose first answer was lost
+/// may come so) or a time the record is in the log, but nobody knows where.
+fn landed(config: &Config, offset: i64, timestamp: Timestamp) -> Report {
+    match (offset, timestamp.to_millis()) {
+        (0.., Some(ts_ms)) => Report::Appended(Appended {
+            seq: config.seq(offset),
+            ts_ms,
+        }),
+        _ => Report::Unknown(format!(
+            "acknowledged without a position (offset {offset}, {timestamp:?})"
+        )),
+    }
+}
+
+/// A producer that is replaced when it fails for good, with the thread that serves its reports.
+pub(crate) struct Producer<T: Send + 'static> {
+    shared: Arc<Shared<T>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct Shared<T: Send + 'static> {
+    config: Config,
+    metrics: Metrics,
+    outstanding: Arc<Outstanding>,
+    on_report: OnReport<T>,
+    /// Written only when a producer is replaced, by the thread that serves its reports; read for
+    /// the length of one `send`.
+    current: RwLock<Arc<BaseProducer<Context<T>>>>,
+    stop: AtomicBool,
+}
+
+impl<T: Send + 'static> Producer<T> {
+    pub(crate) fn start(
+        config: Config,
+        metrics: Metrics,
+        on_report: OnReport<T>,
+    ) -> Result<Self, Error> {
+        let outstanding = Arc::new(Outstanding::default());
+        let first = create(&config, &metrics, &outstanding, &on_report)?;
+        let shared = Arc::new(Shared {
+            config,
+            metrics,
+            outstanding,
+            on_report,
+            current: RwLock::new(Arc::new(first)),
+            stop: AtomicBool::new(false),
+        });
+        let thread = thread::Builder::new()
+            .name("log-producer".to_owned())
+            .spawn({
+                let shared = Arc::clone(&shared);
+                move || shared.run()
+            })
+            .map_err(|error| Error::Thread(error.to_string()))?;
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(crate) fn outstanding(&self) -> &Outstanding {
+        &self.shared.outstanding
+    }
+
+    /// Never waits (but for the microseconds of a replacement).
+    #[expect(
+        clippy::result_large_err,
+        reason = "the tag's size is the caller's choice"
+    )]
+    pub(crate) fn send(
+        &self,
+        partition: i32,
+        key: &str,
+        payload: &[u8],
+        tagged: Tagged<T>,
+    ) -> Result<(), (Tagged<T>, Rejected)> {
+        let record =
+            BaseRecord::with_opaque_to(&self.shared.config.topic, Box::new(Mutex::new(tagged)))
+                .partition(partition)
+                .key(key)
+                .payload(payload);
+        // Before the hand-over: the report may come before `send` returns.
+        self.shared.outstanding.add();
+        let sent = self.shared.current.read().send(record);
+        sent.map_err(|(error, record)| {
+            self.shared.outstanding.done();
+            let rejected = match error {
+                KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Rejected::Full,
+                other => Rejected::Invalid(other.to_string()),
+            };
+            (record.delivery_opaque.into_inner(), rejected)
+        })
+    }
+
+    /// Blocks up to `deadline`.
+    pub(crate) fn check_topic(&self, deadline: Duration) -> Result<(), Error> {
+        let config = &self.shared.config;
+        // Not under the lock: a replacement, and with it every append, would wait for the answer.
+        let current = Arc::clone(&self.shared.current.read());
+        let metadata = current
+            .client()
+            .fetch_metadata(Some(&config.topic), deadline)?;
+        check_count(config, &metadata)
+    }
+}
+
+impl<T: Send + 'static> Drop for Producer<T> {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+        let Some(thread) = self.thread.lock().take() else {
+            return;
+        };
+        // The last handle may go inside `on_report`, on the thread itself.
+        if thread.thread().id() != thread::current().id() && thread.join().is_err() {
+            tracing::error!("the log's producer thread panicked");
+        }
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    fn run(&self) {
+        while !self.stop.load(Ordering::Acquire) {
+            self.current.read().poll(POLL);
+            let waiting = i64::try_from(self.outstanding.records()).unwrap_or(i64::MAX);
+            self.metrics.queue.set(waiting);
+            let fatal = self.current.read().client().fatal_error();
+            if let Some((code, reason)) = fatal {
+                self.replace(code, &reason);
+            }
+        }
+        give_up(&self.current.read());
+    }
+
+    /// Puts a new producer in the place of one that failed for good. Every record of the old one
+    /// has its report before the new one takes its first, so the order of reports holds.
+    fn replace(&self, code: RDKafkaErrorCode, reason: &str) {
+        tracing::error!(kafka.code = ?code, "the log's producer failed for good and is replaced: {reason}");
+        give_up(&self.current.read());
+        match create(
+            &self.config,
+            &self.metrics,
+            &self.outstanding,
+            &self.on_report,
+        ) {
+            Ok(new) => {
+                let old = std::mem::replace(&mut *self.current.write(), Arc::new(new));
+                drop(old);
+                self.metrics.producers_replaced.inc();
+            }
+            // Appends stay rejected and the next turn tries again.
+            Err(error) => tracing::error!(%error, "cannot start a new producer"),
+        }
+    }
+}
+
+fn create<T: Send + 'static>(
+    config: &Config,
+    metrics: &Metrics,
+    outstanding: &Arc<Outstanding>,
+    on_report: &OnReport<T>,
+) -> Result<BaseProducer<Context<T>>, Error> {
+    let context = Context {
+        config: config.clone(),
+        metrics: metrics.clone(),
+        outstanding: Arc::clone(outstanding),
+        on_report: Arc::clone(on_report),
+    };
+    Ok(BaseProducer::from_config_and_context(
+        &config.producer(),
+        context,
+    )?)
+}
+
+/// Serves the reports of all that the producer holds; what is in flight may be in the log, so
+/// these reports are `Unknown`.
+fn give_up<T: Send + 'static>(producer: &BaseProducer<Context<T>>) {
+    producer.purge(PurgeConfig::default().queue().inflight());
+    if let Err(error) = producer.flush(LAST_REPORTS) {
+        tracing::warn!(%error, "a producer ended without all of its reports");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn success_without_a_position_is_unknown() {
+        let config = Config {
+            brokers: String::new(),
+            topic: "messages".to_owned(),
+            partitions: 1,
+            base: 1_000,
+            client_id: String::new(),
+        };
+        let at = |offset, time| landed(&config, offset, time);
+        let Report::Appended(appended) = at(7, Timestamp::LogAppendTime(99)) else {
+            panic!("an offset and a time are a position");
+        };
+        assert_eq!((appended.seq.0, appended.ts_ms), (1_008, 99));
+        for (offset, time) in [
+            (-1, Timestamp::LogAppendTime(99)),
+            (-1_001, Timestamp::LogAppendTime(99)),
+            (7, Timestamp::NotAvailable),
+        ] {
+            assert!(matches!(at(offset, time), Report::Unknown(_)), "{offset}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Finds where a partition starts: the position in the store, held against the log's ends.
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
+
+use crate::{Config, Positions};
+
+/// Deadline of the question for a partition's ends.
+const WATERMARKS: Duration = Duration::from_secs(3);
+
+/// Where a partition starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At this offset.
+    At(i64),
+    /// The log ends below the position. A broker that has just become leader may say so for a
+    /// moment, so the caller asks again before it believes it.
+    Short(String),
+    /// Nowhere: the log does not fit the store.
+    Refused(String),
+    /// The store or the broker did not say; ask again.
+    Unknown(String),
+}
+
+/// Blocks for as long as the store and the broker take, each within its deadline.
+pub(crate) fn resolve<C: ConsumerContext>(
+    config: &Config,
+    consumer: &BaseConsumer<C>,
+    positions: &dyn Positions,
+    partition: i32,
+) -> Start {
+    let position = match positions.positions(&[partition]) {
+        Ok(found) => found.get(&partition).copied(),
+        Err(error) => return Start::Unknown(format!("read the position: {error}")),
+    };
+    match consumer.fetch_watermarks(&config.topic, partition, WATERMARKS) {
+        Ok((low, high)) => decide(&config.topic, partition, position, low, high),
+        Err(error) => Start::Unknown(format!("read the ends of the partition: {error}")),
+    }
+}
+
+fn decide(topic: &str, partition: i32, position: Option<i64>, low: i64, high: i64) -> Start {
+    let remedy = "`hubbub admin new-log` starts a new log above every stored seq";
+    match position {
+        None if low > 0 => Start::Refused(format!(
+            "partition {partition} of topic {topic} begins at offset {low} and the store has no position in it: \
+             what was before can never be stored; {remedy}"
+        )),
+        None => Start::At(0),
+        Some(at) if at > high => Start::Short(format!(
+            "partition {partition} of topic {topic} ends at offset {high} and the store's position is {at}: \
+             the topic was lost or recreated; {remedy}"
+        )),
+        Some(at) if at < low => Start::Refused(format!(
+            "partition {partition} of topic {topic} begins at offset {low} and the store's position is {at}: \
+             records were deleted before they were stored (retention too short); {remedy}"
+        )),
+        Some(at) => Start::At(at),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partition_starts_only_where_the_store_and_the_log_agree() {
+        let at = |position, low, high| decide("t", 3, position, low, high);
+        assert_eq!(at(None, 0, 0), Start::At(0));
+        assert_eq!(at(None, 0, 9), Start::At(0));
+        assert_eq!(at(Some(0), 0, 9), Start::At(0));
+        assert_eq!(at(Some(4), 4, 9), Start::At(4));
+        assert_eq!(at(Some(9), 4, 9), Start::At(9));
+        for (position, low, high) in [(None, 1, 9), (Some(3), 4, 9)] {
+            let Start::Refused(error) = at(position, low, high) else {
+                panic!("{position:?} in {low}..{high} must be refused");
+            };
+            assert!(error.contains("hubbub admin new-log"), "{error}");
+        }
+        let Start::Short(error) = at(Some(10), 4, 9) else {
+            panic!("the log is shorter than the position");
+        };
+        assert!(error.contains("offset 9") && error.contains("position is 10"));
+    }
+}

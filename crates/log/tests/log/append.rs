@@ -1,0 +1,169 @@
+use std::{collections::BTreeMap, time::Duration};
+
+use hubbub_log::{Metrics, Rejected, Report, create_topic, read_all};
+use hubbub_protocol::partition_of;
+use hubbub_stack::{Kafka, Port, Purpose};
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use rdkafka::{
+    ClientConfig,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+use tokio::time::Instant;
+
+use crate::support::{DEADLINE, appender, channel, config, eventually, fresh};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_come_in_log_order_with_the_brokers_time() -> anyhow::Result<()> {
+    let config = fresh(8).await?;
+    let metrics = Metrics::default();
+    let (appender, reports) = appender(&config, &metrics);
+    appender.warm_up().await?;
+    for number in 0..2_000 {
+        let to = channel(i64::try_from(number % 50)? + 1);
+        let sent = appender.append(to, number.to_string().into_bytes(), number);
+        assert!(sent.is_ok());
+    }
+    appender.flush(DEADLINE).await?;
+    let mut log = BTreeMap::new();
+    for (partition, record) in read_all(&config).await? {
+        let number: usize = String::from_utf8(record.payload.expect("a payload"))?.parse()?;
+        let to = channel(i64::try_from(number % 50)? + 1);
+        assert_eq!(partition, partition_of(to, 8));
+        assert_eq!(record.key, Some(to.to_string().into_bytes()));
+        log.insert(number, (partition, record.seq, record.ts_ms));
+    }
+    assert_eq!(log.len(), 2_000);
+    let mut last = BTreeMap::new();
+    for (number, report) in reports.lock().iter() {
+        let Report::Appended(appended) = report else {
+            panic!("{number}: {report:?}");
+        };
+        let (partition, seq, ts_ms) = log[number];
+        // The topic stamps records itself, so an equal time is the broker's own.
+        assert_eq!((appended.seq, appended.ts_ms), (seq, ts_ms));
+        let before = last.insert(partition, appended.seq);
+        assert!(
+            before < Some(appended.seq),
+            "reports of {partition} in order"
+        );
+        assert!(ts_ms > 1_577_836_800_000, "a time after 2020");
+    }
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry)?;
+    assert!(
+        text.contains("log_appends_total{outcome=\"appended\"} 2000"),
+        "{text}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partition_agrees_with_kafkas_own_partitioner() -> anyhow::Result<()> {
+    let config = fresh(32).await?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &config.brokers)
+        .set("partitioner", "murmur2_random")
+        .create()?;
+    for number in 1..=500 {
+        let key = channel(number * 7_919).to_string();
+        let record = BaseRecord::to(&config.topic).key(&key).payload(&key);
+        producer.send(record).map_err(|(error, _)| error)?;
+    }
+    producer.flush(DEADLINE)?;
+    let records = read_all(&config).await?;
+    assert_eq!(records.len(), 500);
+    for (partition, record) in records {
+        let key = String::from_utf8(record.key.expect("a key"))?;
+        assert_eq!(partition, partition_of(key.parse()?, 32), "{key}");
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn full_queue_rejects_at_once_and_a_drop_reports_what_waits() -> anyhow::Result<()> {
+    // Held, so that nobody else answers on it.
+    let port = Port::free()?;
+    let nobody = config(port.addr().to_string(), 1);
+    let (by_count, reports) = appender(&nobody, &Metrics::default());
+    let began = Instant::now();
+    let mut accepted = 0;
+    let rejected = loop {
+        match by_count.append(channel(1), vec![b'x'; 100], accepted) {
+            Ok(()) => accepted += 1,
+            Err((tag, rejected)) => break (tag, rejected),
+        }
+    };
+    assert!(matches!(rejected, (10_000, Rejected::Full)), "{rejected:?}");
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(by_count.outstanding(), 10_000);
+    assert!(by_count.flush(Duration::from_millis(10)).await.is_err());
+    drop(by_count);
+    let reports = reports.lock();
+    assert_eq!(reports.len(), 10_000);
+    assert!(reports.iter().all(|(_, r)| matches!(r, Report::Unknown(_))));
+
+    let (by_bytes, _) = appender(&nobody, &Metrics::default());
+    let sizes = (0..100).map(|tag| by_bytes.append(channel(1), vec![b'x'; 900_000], tag));
+    let accepted = sizes.take_while(Result::is_ok).count();
+    assert!(
+        (36..=38).contains(&accepted),
+        "32 MiB are {accepted} records"
+    );
+    let huge = by_bytes.append(channel(1), vec![b'x'; 2_000_000], 0);
+    assert!(matches!(huge, Err((0, Rejected::Invalid(_)))), "{huge:?}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_away_means_unknown_and_one_record_later() -> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (broker, controller) = (Port::free()?, Port::free()?);
+    let kafka = Kafka::launch(dir.path(), broker, controller, Purpose::ThrowAway).await?;
+    let config = config(kafka.brokers(), 1);
+    create_topic(&config, 1).await?;
+    let (appender, reports) = appender(&config, &Metrics::default());
+    appender.warm_up().await?;
+    let append = |tag: usize| appender.append(channel(1), tag.to_string().into_bytes(), tag);
+    assert!(append(0).is_ok());
+    appender.flush(DEADLINE).await?;
+
+    // Killed and back before the record is given up: appended, once.
+    kafka.kill().await;
+    assert!(append(1).is_ok());
+    kafka.start().await?;
+    eventually("a report after the restart", || reports.lock().len() == 2).await;
+
+    // Frozen with the record already in its socket: nobody can know.
+    kafka.pause();
+    assert!(append(2).is_ok());
+    eventually("a report from a frozen broker", || {
+        reports.lock().len() == 3
+    })
+    .await;
+    kafka.resume();
+    kafka.wait_ready().await?;
+    assert!(append(2).is_ok());
+    eventually("a report after the thaw", || reports.lock().len() == 4).await;
+
+    let reports = reports.lock().clone();
+    let appended = |at: usize| matches!(reports[at].1, Report::Appended(_));
+    assert!(appended(0) && appended(1) && appended(3), "{reports:?}");
+    assert!(matches!(reports[2], (2, Report::Unknown(_))), "{reports:?}");
+    let mut counts = BTreeMap::new();
+    for (_, record) in read_all(&config).await? {
+        *counts.entry(record.payload).or_insert(0) += 1;
+    }
+    let count = |tag: &str| counts.get(&Some(tag.into())).copied().unwrap_or(0);
+    assert_eq!((count("0"), count("1")), (1, 1));
+    assert!(
+        (1..=2).contains(&count("2")),
+        "unknown is once or not at all: {counts:?}"
+    );
+    Ok(())
+}

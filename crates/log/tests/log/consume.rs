@@ -1,0 +1,293 @@
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use hubbub_log::{Consumer, ConsumerEvent, LogRecord, Metrics, watermarks};
+use parking_lot::Mutex;
+use prometheus_client::{encoding::text::encode, registry::Registry};
+use rdkafka::{
+    ClientConfig, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
+use tokio::{sync::mpsc, time::timeout};
+
+use crate::support::{
+    Books, DEADLINE, FromBook, Reader, append_some, appender, channel, channel_in, consumer_config,
+    eventually, fresh,
+};
+
+fn value(metrics: &Metrics, name: &str) -> f64 {
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).expect("a String takes every write");
+    let line = text.lines().find(|line| line.starts_with(name));
+    let number = line.and_then(|line| line.rsplit(' ').next());
+    number.map_or(0.0, |number| number.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn consumer_goes_on_from_the_stored_position() -> anyhow::Result<()> {
+    let log = fresh(2).await?;
+    let books = Books::default();
+    append_some(&log, channel_in(0, 2), 100).await;
+    let reader = Reader::start(&log, &log.topic, &books);
+    eventually("the first hundred", || books.lock().count() == 100).await;
+    reader.stop().await;
+    append_some(&log, channel_in(0, 2), 50).await;
+    append_some(&log, channel_in(1, 2), 50).await;
+    let reader = Reader::start(&log, &log.topic, &books);
+    eventually("all two hundred", || books.lock().count() == 200).await;
+    assert!(books.lock().is_dense());
+    assert_eq!(books.lock().refused_writes, 0);
+    reader.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_join_and_leave_and_nothing_is_lost_or_doubled() -> anyhow::Result<()> {
+    let log = fresh(8).await?;
+    let books = Books::default();
+    let (appender, _) = appender(&log, &Metrics::default());
+    appender.warm_up().await?;
+    let first = Reader::start(&log, &log.topic, &books);
+    eventually("the first member has all", || first.held.lock().len() == 8).await;
+    let mut sent = 0;
+    let mut append = |count: usize| {
+        for _ in 0..count {
+            let to = channel(i64::try_from(sent % 64).expect("small") + 1);
+            assert!(appender.append(to, vec![b'x'; 100], sent).is_ok());
+            sent += 1;
+        }
+        sent
+    };
+    append(500);
+    let second = Reader::start(&log, &log.topic, &books);
+    eventually("the two share", || {
+        append(5);
+        first.held.lock().len() == 4 && second.held.lock().len() == 4
+    })
+    .await;
+    append(500);
+    second.stop().await;
+    eventually("the first has all again", || {
+        append(5);
+        first.held.lock().len() == 8
+    })
+    .await;
+    let total = append(100);
+    appender.flush(DEADLINE).await?;
+    eventually("every record is stored", || books.lock().count() == total).await;
+    assert!(books.lock().is_dense(), "{:?}", books.lock().rows);
+    first.stop().await;
+    Ok(())
+}
+
+/// The events of one member by hand, for tests that read slowly or not at all.
+struct Hand {
+    consumer: Consumer,
+    events: mpsc::Receiver<ConsumerEvent>,
+    metrics: Metrics,
+}
+
+impl Hand {
+    fn start(log: &hubbub_log::Config, books: &Books, batch_records: usize) -> Self {
+        let metrics = Metrics::default();
+        let config = consumer_config(log, &log.topic, batch_records);
+        let positions = Arc::new(FromBook(Arc::clone(books)));
+        let (consumer, events) = Consumer::start(config, &metrics, positions).expect("starts");
+        Self {
+            consumer,
+            events,
+            metrics,
+        }
+    }
+
+    async fn next(&mut self) -> ConsumerEvent {
+        let event = timeout(DEADLINE, self.events.recv()).await;
+        event.expect("an event in time").expect("the thread lives")
+    }
+
+    async fn assigned(&mut self) -> (i32, i64, mpsc::Receiver<Vec<LogRecord>>) {
+        match self.next().await {
+            ConsumerEvent::Assigned {
+                partition,
+                next_offset,
+                records,
+            } => (partition, next_offset, records),
+            other => panic!("not assigned: {other:?}"),
+        }
+    }
+}
+
+async fn read(records: &mut mpsc::Receiver<Vec<LogRecord>>, count: usize) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    while offsets.len() < count {
+        let batch = timeout(DEADLINE, records.recv()).await;
+        let batch = batch.expect("records in time").expect("the queue lives");
+        offsets.extend(batch.iter().map(|record| record.next_offset - 1));
+    }
+    offsets
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_partition_pauses_alone() -> anyhow::Result<()> {
+    let log = fresh(2).await?;
+    let books = Books::default();
+    let mut member = Hand::start(&log, &books, 10);
+    let mut queues = HashMap::new();
+    for _ in 0..2 {
+        let (partition, next_offset, records) = member.assigned().await;
+        assert_eq!(next_offset, 0);
+        queues.insert(partition, records);
+    }
+    let (mut slow, mut quick) = (queues.remove(&0).expect("0"), queues.remove(&1).expect("1"));
+    append_some(&log, channel_in(0, 2), 2_000).await;
+    let metrics = member.metrics.clone();
+    eventually("a pause", || {
+        value(&metrics, "log_consume_pauses_total") >= 1.0
+    })
+    .await;
+    append_some(&log, channel_in(1, 2), 500).await;
+    let all: Vec<i64> = (0..500).collect();
+    assert_eq!(read(&mut quick, 500).await, all, "the neighbour goes on");
+    let handed = value(&metrics, "log_consumed_total");
+    assert!(
+        handed <= 500.0 + 50.0,
+        "the slow queue is bounded: {handed}"
+    );
+    let all: Vec<i64> = (0..2_000).collect();
+    assert_eq!(
+        read(&mut slow, 2_000).await,
+        all,
+        "and the slow one misses nothing"
+    );
+    drop(member.events);
+    member.consumer.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_does_not_fit_the_store_is_refused_and_neighbours_go_on() -> anyhow::Result<()> {
+    let log = fresh(3).await?;
+    for partition in 0..3 {
+        append_some(&log, channel_in(partition, 3), 10).await;
+    }
+    // Partition 0 ends below its position; 1 has lost its beginning and has none; 2 is well.
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &log.brokers)
+        .create()?;
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(&log.topic, 1, Offset::Offset(4))?;
+    admin.delete_records(&gone, &AdminOptions::new()).await?;
+    assert_eq!(watermarks(&log).await?[1].low, 4);
+    let books = Books::default();
+    books.lock().positions.insert(0, 50);
+    let reader = Reader::start(&log, &log.topic, &books);
+    eventually("two refusals", || reader.refused.lock().len() == 2).await;
+    eventually("the neighbour's rows", || books.lock().count() == 10).await;
+    let mut refused = reader.refused.lock().clone();
+    refused.sort();
+    assert_eq!((refused[0].0, refused[1].0), (0, 1));
+    assert!(
+        refused[0]
+            .1
+            .contains("ends at offset 10 and the store's position is 50")
+    );
+    assert!(refused[1].1.contains("begins at offset 4"));
+    assert!(
+        refused
+            .iter()
+            .all(|(_, e)| e.contains("hubbub admin new-log")),
+        "{refused:?}"
+    );
+    eventually("the gauge", || {
+        value(&reader.metrics, "log_consume_refused") == 2.0
+    })
+    .await;
+
+    // Mended (here: by hand), a restart takes the partition up again.
+    books.lock().positions.insert(0, 0);
+    reader.restart(0);
+    eventually("the mended partition", || books.lock().count() == 20).await;
+    reader.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unreadable_position_delays_its_own_partition_only() -> anyhow::Result<()> {
+    let log = fresh(2).await?;
+    for partition in 0..2 {
+        append_some(&log, channel_in(partition, 2), 20).await;
+    }
+    let books = Books::default();
+    books.lock().away.insert(0);
+    let reader = Reader::start(&log, &log.topic, &books);
+    eventually("the neighbour's rows", || books.lock().count() == 20).await;
+    let asked = books.lock().asked;
+    eventually("more questions", || books.lock().asked >= asked + 3).await;
+    assert_eq!(books.lock().rows.get(&0), None);
+    books.lock().away.clear();
+    eventually("all rows", || books.lock().count() == 40).await;
+    assert!(books.lock().is_dense());
+    reader.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn restarted_partition_begins_at_the_stored_position() -> anyhow::Result<()> {
+    let log = fresh(1).await?;
+    append_some(&log, channel(1), 100).await;
+    let books = Books::default();
+    let mut member = Hand::start(&log, &books, 10);
+    let (_, _, mut records) = member.assigned().await;
+    read(&mut records, 30).await;
+    books.lock().positions.insert(0, 17);
+    member.consumer.restart(0);
+    let (_, next_offset, mut again) = member.assigned().await;
+    assert_eq!(next_offset, 17);
+    let rest: Vec<i64> = (17..100).collect();
+    assert_eq!(read(&mut again, 83).await, rest);
+    let ended = async { while records.recv().await.is_some() {} };
+    timeout(DEADLINE, ended).await.expect("the old queue ends");
+
+    // A task that just goes away is as good as a restart.
+    drop(again);
+    let (_, next_offset, mut again) = member.assigned().await;
+    assert_eq!(next_offset, 17);
+    assert_eq!(read(&mut again, 83).await, rest);
+    drop(member.events);
+    member.consumer.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leaving_waits_for_the_tasks_but_not_for_ever() -> anyhow::Result<()> {
+    let log = fresh(1).await?;
+    let books = Books::default();
+    let mut member = Hand::start(&log, &books, 10);
+    let (_, _, mut records) = member.assigned().await;
+    let held = Arc::new(Mutex::new(None));
+    let stopping = {
+        let held = Arc::clone(&held);
+        let mut events = member.events;
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                if let ConsumerEvent::Revoked { done, .. } = event {
+                    *held.lock() = Some(done);
+                }
+            }
+        })
+    };
+    let began = tokio::time::Instant::now();
+    member.consumer.stop().await;
+    stopping.await?;
+    assert!(held.lock().is_some(), "the partition was revoked");
+    assert!(records.recv().await.is_none(), "its queue has ended");
+    let took = began.elapsed();
+    let bounds = Duration::from_secs(2)..Duration::from_secs(8);
+    assert!(
+        bounds.contains(&took),
+        "a task that hangs costs 2 s, not {took:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! The log on a real Kafka.
+mod admin;
+mod append;
+mod consume;
+mod fatal;
+mod support;
