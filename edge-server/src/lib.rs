@@ -1,3 +1,395 @@
 //! One pod: sockets, feeds, fan-out.
+//!
+//! Promises: what a socket is shown is already in the log (contract P1); a joined device gets
+//! every record after its join point exactly once and by the rules of order (P4, P5); a hole is
+//! noticed and repaired within 2 s (P7); a removed user gets nothing more once the removal was
+//! answered (P8); every queue has a bound and a slow client costs at most 1 MiB here (P10); a
+//! drain loses nothing (P11). It keeps nothing that another pod could not rebuild.
+//!
+//! Where to read: `connection` is one socket, `hub` is who is here, `feed` decides what each
+//! socket is given, `relay` brings the bus to the feeds, `fetch` asks the store for them.
 
+mod accept;
+pub mod config;
+mod connection;
+mod control;
+mod drain;
 pub mod feed;
+mod fetch;
+mod handshake;
+mod hub;
+mod metrics;
+mod outbox;
+mod rate;
+mod relay;
+mod socket;
+mod start;
+mod tasks;
+mod wire;
+
+use std::{
+    future::Future,
+    net::SocketAddr,
+    num::NonZeroUsize,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use hubbub_bus::{Inbox, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask};
+use hubbub_chat::Chat;
+use hubbub_protocol::{BusChannel, ChannelId, PodId, UserId};
+use hubbub_service::{Lifecycle, OnError, Ops, Readiness, token::Verifier};
+use hubbub_store::Store;
+use lru::LruCache;
+use parking_lot::Mutex;
+use prometheus_client::registry::Registry;
+use tokio::{net::TcpListener, sync::Notify, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+pub use crate::config::Config;
+use crate::{
+    feed::{SocketId, Sweeper},
+    fetch::Fetcher,
+    hub::{Hub, JoinRefused, JoinRequest, Turn},
+    metrics::Metrics,
+    socket::{Flushed, Socket},
+};
+
+/// Subjects whose user is remembered; a subject never changes its user.
+const SUBJECTS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+/// To get the first lease and the confirmation of `pods` before the pod calls itself ready.
+const BUS_AT_START: Duration = Duration::from_secs(10);
+
+/// What the parts of an edge share.
+pub(crate) struct Edge {
+    pub(crate) config: Config,
+    pub(crate) pod: PodId,
+    pub(crate) hub: Hub,
+    pub(crate) chat: Chat,
+    pub(crate) store: Store,
+    pub(crate) publisher: Publisher,
+    pub(crate) subscriber: Subscriber,
+    pub(crate) leases: Leases,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) verifier: Verifier,
+    pub(crate) metrics: Metrics,
+    pub(crate) readiness: Readiness,
+    /// No connection is taken any more.
+    pub(crate) stop_accepting: CancellationToken,
+    /// Nobody is here any more and all is flushed: the tasks may end.
+    pub(crate) drained: CancellationToken,
+    /// A socket has left the hub.
+    pub(crate) unregistered: Notify,
+    lifecycle: Lifecycle,
+    subjects: Mutex<LruCache<String, UserId>>,
+    started: Instant,
+    /// Until when the lease is ours, milliseconds of this edge's clock.
+    lease_until_ms: AtomicU64,
+    suspended: AtomicBool,
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge")
+            .field("pod", &self.pod)
+            .field("hub", &self.hub)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Milliseconds since the start, by a clock that never goes back.
+    pub(crate) fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.stop_accepting.is_cancelled()
+    }
+
+    pub(crate) fn begin_drain(&self, reason: &str) {
+        self.lifecycle.begin_drain(reason);
+    }
+
+    pub(crate) async fn user_of_subject(
+        &self,
+        subject: &str,
+    ) -> Result<Option<UserId>, hubbub_store::Error> {
+        if let Some(user) = self.subjects.lock().get(subject) {
+            return Ok(Some(*user));
+        }
+        let found = match self.store.user_by_subject(subject).await? {
+            None if self.config.provision_users => {
+                Some(self.store.provision_user(subject, subject).await?)
+            }
+            found => found,
+        };
+        Ok(found.map(|user| {
+            self.subjects.lock().put(subject.to_owned(), user.id);
+            user.id
+        }))
+    }
+
+    /// Begins a join whose membership was checked.
+    pub(crate) fn join(&self, socket: SocketId, request: JoinRequest) -> Result<(), JoinRefused> {
+        let turn = self.hub.join(socket, request, self.now_ms(), |channel| {
+            self.subscriber.subscribe(channel);
+        })?;
+        self.perform(turn);
+        Ok(())
+    }
+
+    pub(crate) fn leave(&self, socket: SocketId, channel: ChannelId) {
+        let (turn, _) = self.hub.leave(socket, channel, self.now_ms());
+        self.perform(turn);
+    }
+
+    /// Does what a turn of the hub left to be done: writes, and questions to the store.
+    pub(crate) fn perform(&self, turn: Turn) {
+        for socket in turn.dirty {
+            if self.flush(&socket) == Flushed::Gone {
+                // Its task reads the end of the stream, or finds the same at its own flush.
+                socket.wake.notify_one();
+            }
+        }
+        for (channel, request) in turn.requests {
+            self.fetcher
+                .ask(self.store.shard_of(channel), channel, request);
+        }
+    }
+
+    /// Writes what waits on a socket; a feed that waited for room goes on. Never waits.
+    pub(crate) fn flush(&self, socket: &Arc<Socket>) -> Flushed {
+        loop {
+            let flushed = socket.flush(self.now_ms());
+            if flushed == Flushed::Gone || !socket.take_room() {
+                return flushed;
+            }
+            // Only this socket gets something, so there is nothing else to flush.
+            for (channel, request) in self.hub.on_room(socket.id, self.now_ms()).requests {
+                self.fetcher
+                    .ask(self.store.shard_of(channel), channel, request);
+            }
+        }
+    }
+
+    pub(crate) fn lease_is_valid(&self) -> bool {
+        self.now_ms() < self.lease_until_ms.load(Ordering::Acquire)
+    }
+
+    /// Holds every channel once the lease has lapsed: a removal is then answered without this
+    /// pod's confirmation (contract P8).
+    pub(crate) fn check_lease(&self) {
+        if !self.lease_is_valid() && !self.suspended.swap(true, Ordering::AcqRel) {
+            self.metrics.lease_lapses.inc();
+            tracing::warn!(pod = %self.pod, "the lease lapsed: nothing is relayed until it is back");
+            self.hub.hold_all(true);
+        }
+    }
+
+    pub(crate) fn lease_renewed(&self, until: Instant) {
+        // If it had lapsed before this renewal, everything was missed since.
+        self.check_lease();
+        let until_ms = until.saturating_duration_since(self.started).as_millis() as u64;
+        self.lease_until_ms.store(until_ms, Ordering::Release);
+        if self.suspended.swap(false, Ordering::AcqRel) {
+            for channel in self.hub.resume_all() {
+                self.subscriber.subscribe(BusChannel::Channel(channel));
+            }
+        }
+    }
+
+    pub(crate) fn note_turn(&self, took: Duration) {
+        let slowest = &self.metrics.slowest_turn_s;
+        slowest.set(slowest.get().max(took.as_secs_f64()));
+    }
+}
+
+/// A bound pod. See the crate.
+#[derive(Debug)]
+pub struct Pod {
+    edge: Arc<Edge>,
+    listener: TcpListener,
+    ops: Ops,
+    inbox: Inbox,
+    publisher: PublisherTask,
+    subscriber: SubscriberTask,
+    sweeper: Sweeper,
+}
+
+impl Pod {
+    /// Connects to everything, waiting up to a minute for each with a line of progress, checks
+    /// that log and store belong together, and binds both ports. Nothing is accepted before
+    /// [`Pod::run`].
+    ///
+    /// Errors name what is wrong and the remedy.
+    pub async fn bind(config: Config, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        hubbub_service::config::check_nofile(config.max_connections as u64 + 200)
+            .context("--max-connections")?;
+        let pod = config.pod_id.clone().unwrap_or_else(start::random_pod_id);
+        let verifier = Verifier::load(&config.token)?;
+        let mut registry = Registry::default();
+        let metrics = Metrics::default();
+        metrics.register(&mut registry);
+
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("bind the WebSocket port {}", config.listen))?;
+        let (store, log_config) = start::store_and_log(&config, &pod, &mut registry).await?;
+
+        let bus_config = hubbub_bus::Config::new(&config.redis_url, pod.clone());
+        let bus_metrics = hubbub_bus::Metrics::default();
+        bus_metrics.register(&mut registry);
+        let (publisher, publisher_task) = Publisher::new(&bus_config, &bus_metrics);
+        let (subscriber, inbox, subscriber_task) = Subscriber::new(&bus_config, &bus_metrics);
+        let leases = Leases::new(&publisher);
+
+        let log_metrics = hubbub_log::Metrics::default();
+        log_metrics.register(&mut registry);
+        let chat_metrics = hubbub_chat::Metrics::default();
+        chat_metrics.register(&mut registry);
+        let chat_config = hubbub_chat::Config {
+            send_rate: config.send_rate,
+            send_burst: config.send_burst,
+        };
+        let chat = Chat::start(
+            chat_config,
+            &log_config,
+            &log_metrics,
+            &chat_metrics,
+            store.clone(),
+            publisher.clone(),
+        )?;
+        start::wait_for("Kafka", || chat.warm_up()).await?;
+
+        let readiness = Readiness::default();
+        let edge = Arc::new(Edge {
+            hub: Hub::new(config.recent_bytes),
+            fetcher: Fetcher::new(store.shards()),
+            pod,
+            chat,
+            store,
+            publisher,
+            subscriber,
+            leases,
+            verifier,
+            metrics,
+            readiness: readiness.clone(),
+            stop_accepting: CancellationToken::new(),
+            drained: CancellationToken::new(),
+            unregistered: Notify::new(),
+            lifecycle: lifecycle.clone(),
+            subjects: Mutex::new(LruCache::new(SUBJECTS)),
+            started: Instant::now(),
+            lease_until_ms: AtomicU64::new(0),
+            suspended: AtomicBool::new(false),
+            config,
+        });
+        let debug = {
+            let edge = Arc::clone(&edge);
+            Arc::new(move || edge.hub.state())
+        };
+        let ops = Ops::bind(&edge.config.ops, Arc::new(registry), readiness, Some(debug))
+            .await
+            .context("bind the ops port")?;
+        // The first positions are read before the first SUBSCRIBE (design, section 4). A shard
+        // that is away is swept whole when it is back.
+        let mut sweeper = Sweeper::new(edge.store.shards());
+        tasks::sweep_once(&edge, &mut sweeper).await;
+        Ok(Self {
+            edge,
+            listener,
+            ops,
+            inbox,
+            publisher: publisher_task,
+            subscriber: subscriber_task,
+            sweeper,
+        })
+    }
+
+    /// Address of the WebSocket port.
+    pub fn addr(&self) -> SocketAddr {
+        self.listener
+            .local_addr()
+            .expect("a bound listener has an address")
+    }
+
+    /// Address of the ops port.
+    pub fn ops_addr(&self) -> SocketAddr {
+        self.ops.addr()
+    }
+
+    /// This pod's name.
+    pub fn pod_id(&self) -> &PodId {
+        &self.edge.pod
+    }
+
+    /// Starts every task under `lifecycle` and calls itself ready. Returns at once after that;
+    /// the lifecycle's soft token begins the drain.
+    pub async fn run(self, lifecycle: &Lifecycle) {
+        let Self {
+            edge,
+            listener,
+            ops,
+            inbox,
+            publisher,
+            subscriber,
+            sweeper,
+        } = self;
+        ops.start(lifecycle);
+        let drained = edge.drained.clone();
+        lifecycle.spawn(
+            "bus.publisher",
+            OnError::Stop,
+            publisher.run(drained.clone()),
+        );
+        lifecycle.spawn(
+            "bus.subscriber",
+            OnError::Stop,
+            subscriber.run(drained.clone()),
+        );
+        let spawn = |name, task| spawn_until(lifecycle, &drained, name, task);
+        edge.subscriber.subscribe(BusChannel::Pods);
+        spawn("relay", boxed(relay::run(Arc::clone(&edge), inbox)));
+        spawn("fetch", boxed(fetch::run(Arc::clone(&edge))));
+        spawn("lease", boxed(tasks::lease(Arc::clone(&edge))));
+        spawn("sweep", boxed(tasks::sweep(Arc::clone(&edge), sweeper)));
+        spawn("tick", boxed(tasks::tick(Arc::clone(&edge))));
+        spawn("heartbeat", boxed(tasks::heartbeat(Arc::clone(&edge))));
+        start::wait_for_bus(&edge, BUS_AT_START).await;
+        lifecycle.spawn(
+            "accept",
+            OnError::Stop,
+            accept::run(Arc::clone(&edge), listener),
+        );
+        let soft = lifecycle.soft();
+        lifecycle.spawn("drain", OnError::Stop, async move {
+            soft.cancelled().await;
+            drain::run(edge).await;
+            Ok::<(), std::convert::Infallible>(())
+        });
+    }
+}
+
+type Task = std::pin::Pin<Box<dyn Future<Output = Result<(), std::convert::Infallible>> + Send>>;
+
+fn boxed(
+    task: impl Future<Output = Result<(), std::convert::Infallible>> + Send + 'static,
+) -> Task {
+    Box::pin(task)
+}
+
+/// A task that lives until the pod is drained; its early end would be a mistake of ours.
+fn spawn_until(lifecycle: &Lifecycle, drained: &CancellationToken, name: &'static str, task: Task) {
+    let drained = drained.clone();
+    lifecycle.spawn(name, OnError::Stop, async move {
+        tokio::select! {
+            () = drained.cancelled() => Ok(()),
+            result = task => result,
+        }
+    });
+}

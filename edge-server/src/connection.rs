@@ -1,0 +1,535 @@
+//! One socket from its registration to its end: requests in, replies and frames out.
+//!
+//! A task and a guard. The task reads requests and answers them; deliveries are written by the
+//! fan-out itself (`socket.rs`), so this task sleeps while its client only listens.
+
+use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use hubbub_chat::{Error as ChatError, Permit};
+use hubbub_protocol::{
+    ChannelId, ClientFrame, CloseCode, ErrorBody, ErrorCode, Hello, MessageReply, Outcome,
+    RequestId, SendMessage, Seq, ServerFrame, UserId, limits, reply_error, reply_ok,
+};
+use serde::Serialize;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::{
+    WebSocketStream,
+    tungstenite::{
+        self, Message,
+        error::{CapacityError, ProtocolError},
+        protocol::{CloseFrame, Role, WebSocketConfig},
+    },
+};
+
+use crate::{
+    Edge,
+    handshake::{Accepted, Identity},
+    hub::{JoinRequest, Registration},
+    rate::{Bucket, Strikes},
+    socket::{Flushed, Socket, WireStream},
+};
+
+/// Sends of one socket that wait for the log. At the bound its requests are no longer read: TCP
+/// carries the pressure back to the client.
+const SENDS_IN_FLIGHT: usize = 32;
+/// To write a close frame and what waits before it.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// For the client's own close frame after ours (RFC 6455, 7.1.1).
+const LINGER: Duration = Duration::from_secs(1);
+
+type Sent = (Option<RequestId>, Result<MessageReply, ChatError>);
+type SendFuture = Pin<Box<dyn Future<Output = Sent> + Send>>;
+type CheckFuture = Pin<Box<dyn Future<Output = Checked> + Send>>;
+
+/// What was asked of the store on behalf of a request. One at a time, so that the requests of a
+/// socket take effect in the order in which they came.
+struct Checked {
+    id: Option<RequestId>,
+    then: Then,
+    permit: Result<Permit, ChatError>,
+    /// The hub's count of evictions before the question: a later one asks again.
+    evictions: u64,
+}
+
+enum Then {
+    Join {
+        channel: ChannelId,
+        since: Option<Seq>,
+        ordered: bool,
+    },
+    Send(SendMessage),
+}
+
+/// How a connection came to its end.
+struct End {
+    code: CloseCode,
+    reason: String,
+    /// Whether the client can still be told.
+    tell: bool,
+}
+
+impl End {
+    fn tell(code: CloseCode, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+            tell: true,
+        }
+    }
+
+    fn gone(reason: impl Into<String>) -> Self {
+        Self {
+            code: CloseCode::Normal,
+            reason: reason.into(),
+            tell: false,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Figures {
+    frames_in: u64,
+    sends: u64,
+}
+
+struct Connection {
+    edge: Arc<Edge>,
+    socket: Arc<Socket>,
+    identity: Identity,
+    sends: FuturesUnordered<SendFuture>,
+    check: Option<CheckFuture>,
+    frames: Bucket,
+    strikes: Strikes,
+    figures: Figures,
+}
+
+/// Serves an upgraded connection until it ends. The socket is in the hub exactly as long.
+pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
+    let Accepted {
+        identity,
+        tcp,
+        early,
+    } = accepted;
+    let now = edge.now_ms();
+    let socket = Socket::new(edge.hub.next_socket_id(), tcp, now);
+    // The defaults are made for clients: a read buffer of 128 KiB a socket, zeroed at each read,
+    // messages of 64 MiB, and a write buffer without a bound.
+    let config = WebSocketConfig::default()
+        .read_buffer_size(2 * 1024)
+        .write_buffer_size(0)
+        .max_write_buffer_size(256 * 1024)
+        .max_message_size(Some(limits::FRAME_BYTES))
+        .max_frame_size(Some(limits::FRAME_BYTES));
+    let stream = WireStream(Arc::clone(&socket));
+    let mut ws =
+        WebSocketStream::from_partially_read(stream, early.to_vec(), Role::Server, Some(config))
+            .await;
+
+    let connection_id = format!("{}-{}", edge.pod, socket.id.0);
+    let hello = Hello {
+        connection_id: connection_id.clone(),
+        pod: edge.pod.clone(),
+        region: edge.config.region.clone(),
+        user: identity.user,
+        device: identity.device.clone(),
+        heartbeat_ms: edge.config.heartbeat_ms,
+        max_frame_bytes: limits::FRAME_BYTES as u64,
+    };
+    socket.push_text(&ServerFrame::encode_tagged("hello", &hello));
+    let registration = Registration::new(Arc::clone(&edge), &socket, &identity);
+    let started = Instant::now();
+    let mut connection = Connection {
+        frames: Bucket::new(edge.config.frame_rate, edge.config.frame_burst, now),
+        strikes: Strikes::default(),
+        figures: Figures::default(),
+        sends: FuturesUnordered::new(),
+        check: None,
+        edge: Arc::clone(&edge),
+        socket: Arc::clone(&socket),
+        identity,
+    };
+    let end = connection.serve(&mut ws).await;
+    drop(registration);
+    if end.tell {
+        connection.close(&mut ws, &end).await;
+    }
+    edge.metrics.closed(end.code);
+    tracing::info!(
+        connection.id = connection_id,
+        user.id = %connection.identity.user,
+        device.id = %connection.identity.device,
+        peer = %peer,
+        duration_ms = started.elapsed().as_millis() as u64,
+        frames_in = connection.figures.frames_in,
+        sends = connection.figures.sends,
+        bytes_out = socket.sent_bytes(),
+        close.code = end.code.code(),
+        close.reason = end.reason,
+        "connection ended"
+    );
+}
+
+impl Connection {
+    async fn serve(&mut self, ws: &mut WebSocketStream<WireStream>) -> End {
+        loop {
+            match self.edge.flush(&self.socket) {
+                Flushed::Gone => return End::gone("connection lost"),
+                Flushed::Empty | Flushed::Blocked => {}
+            }
+            if let Some((code, reason)) = self.socket.close_requested() {
+                return End::tell(code, reason);
+            }
+            let reads = self.check.is_none()
+                && self.sends.len() < SENDS_IN_FLIGHT
+                && !self.socket.with_outbox(|outbox| outbox.control_full());
+            // Waits for: somebody else's word (the kernel was full, or the socket must close);
+            // room in the kernel, if it was full; the log's answer to a send; the store's answer
+            // for the request at hand; and the next request, unless one of the three bounds
+            // holds. All are cancel-safe: futures stay in their sets, and a WebSocket message
+            // that is half read stays in the stream's buffer.
+            tokio::select! {
+                () = self.socket.wake.notified() => {}
+                ready = self.socket.writable(), if self.socket.is_blocked() => {
+                    if ready.is_err() {
+                        return End::gone("connection lost");
+                    }
+                }
+                Some((id, result)) = self.sends.next(), if !self.sends.is_empty() => {
+                    self.answer_send(id, result);
+                }
+                checked = async {
+                    match &mut self.check {
+                        Some(check) => check.await,
+                        None => std::future::pending().await,
+                    }
+                }, if self.check.is_some() => {
+                    self.check = None;
+                    self.after_check(checked);
+                }
+                message = ws.next(), if reads => {
+                    self.socket.heard(self.edge.now_ms());
+                    if let Some(end) = self.on_message(message) {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_message(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Option<End> {
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                self.figures.frames_in += 1;
+                self.edge.metrics.frames_in.inc();
+                self.on_text(text.as_str())
+            }
+            // tungstenite answers pings and close frames itself, through the outbox.
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+                self.limit_frames().err()
+            }
+            Some(Ok(Message::Close(_))) => None,
+            Some(Ok(Message::Binary(_))) => {
+                Some(End::tell(CloseCode::Unsupported, "frames are JSON text"))
+            }
+            Some(Err(error)) => Some(end_of(&error)),
+            None => Some(End::gone("closed by the client")),
+        }
+    }
+
+    /// One token for a frame; without one the request is refused, and after three refusals in a
+    /// row the socket is closed.
+    fn limit_frames(&mut self) -> Result<(), End> {
+        let now = self.edge.now_ms();
+        match self.frames.take(now) {
+            Ok(()) => Ok(()),
+            Err(_) if !self.strikes.refused(now) => Ok(()),
+            Err(_) => Err(End::tell(CloseCode::Rate, "too many frames")),
+        }
+    }
+
+    fn on_text(&mut self, text: &str) -> Option<End> {
+        let now = self.edge.now_ms();
+        let decoded = ClientFrame::decode(text);
+        if let Err(wait_ms) = self.frames.take(now) {
+            let id = match decoded {
+                Ok((id, _)) => id,
+                Err(error) => error.id,
+            };
+            return self.refuse_rate(id, wait_ms, "too many frames on this socket");
+        }
+        match decoded {
+            Ok((id, frame)) => self.on_request(id, frame),
+            Err(error) => {
+                self.edge.metrics.refused(error.error.code);
+                self.socket
+                    .push_text(&reply_error(error.id.as_ref(), &error.error));
+                None
+            }
+        }
+    }
+
+    fn refuse_rate(&mut self, id: Option<RequestId>, wait_ms: u64, what: &str) -> Option<End> {
+        let error = ErrorBody::new(ErrorCode::RateLimited, what)
+            .retry_after_ms(wait_ms)
+            .outcome(Outcome::Rejected);
+        self.fail(id, &error);
+        let strike = self.strikes.refused(self.edge.now_ms());
+        strike.then(|| End::tell(CloseCode::Rate, "the rate limit was broken again and again"))
+    }
+
+    fn on_request(&mut self, id: Option<RequestId>, frame: ClientFrame) -> Option<End> {
+        match frame {
+            ClientFrame::Ping => match id {
+                Some(id) => self.socket.push_text(&reply_ok(&id, &Empty {})),
+                None => self.socket.push_text(r#"{"type":"pong"}"#),
+            },
+            ClientFrame::Leave { channel } => {
+                self.edge.leave(self.socket.id, channel);
+                self.reply(id, &Left { channel });
+            }
+            ClientFrame::Join {
+                channel,
+                since,
+                ordered,
+            } => {
+                if self.edge.hub.joins_of(self.socket.id) >= limits::JOINS_PER_SOCKET
+                    && !self.edge.hub.is_joined(self.socket.id, channel)
+                {
+                    let error = ErrorBody::new(
+                        ErrorCode::TooManyJoins,
+                        "this socket listens to as many channels as it may: leave one first",
+                    )
+                    .limit(limits::JOINS_PER_SOCKET as u64);
+                    self.fail(id, &error);
+                } else {
+                    self.ask_store(
+                        id,
+                        channel,
+                        Then::Join {
+                            channel,
+                            since,
+                            ordered,
+                        },
+                    );
+                }
+            }
+            ClientFrame::Message(send) => return self.on_send(id, send),
+        }
+        None
+    }
+
+    /// Whether the user is a member is asked of the primary; the request goes on in
+    /// [`Self::after_check`].
+    fn ask_store(&mut self, id: Option<RequestId>, channel: ChannelId, then: Then) {
+        let (edge, user) = (Arc::clone(&self.edge), self.identity.user);
+        let evictions = edge.hub.evictions();
+        self.check = Some(
+            async move {
+                let permit = edge.chat.permit(channel, user).await;
+                Checked {
+                    id,
+                    then,
+                    permit,
+                    evictions,
+                }
+            }
+            .boxed(),
+        );
+    }
+
+    fn after_check(&mut self, checked: Checked) {
+        let Checked {
+            id,
+            then,
+            permit,
+            evictions,
+        } = checked;
+        let permit = match permit {
+            Ok(permit) => permit,
+            Err(error) => {
+                let send = matches!(then, Then::Send(_));
+                let mut body = error.body();
+                if send && body.outcome.is_none() {
+                    body = body.outcome(Outcome::Rejected);
+                }
+                self.fail(id, &body);
+                return;
+            }
+        };
+        match then {
+            Then::Join {
+                channel,
+                since,
+                ordered,
+            } => {
+                let request = JoinRequest {
+                    channel,
+                    since,
+                    ordered,
+                    id: id.clone(),
+                    evictions,
+                };
+                if let Err(stale) = self.edge.join(self.socket.id, request) {
+                    match stale {
+                        crate::hub::JoinRefused::Evicted => {
+                            self.ask_store(
+                                id,
+                                channel,
+                                Then::Join {
+                                    channel,
+                                    since,
+                                    ordered,
+                                },
+                            );
+                        }
+                        crate::hub::JoinRefused::Gone => {}
+                    }
+                }
+            }
+            Then::Send(send) => {
+                // An eviction since the question may have been this user's: ask again.
+                if self.edge.hub.evictions() == evictions {
+                    self.post(id, permit, send);
+                } else {
+                    self.ask_store(id, send.channel, Then::Send(send));
+                }
+            }
+        }
+    }
+
+    fn on_send(&mut self, id: Option<RequestId>, send: SendMessage) -> Option<End> {
+        self.figures.sends += 1;
+        let user: UserId = self.identity.user;
+        // Check and append happen under the hub's lock, so that an eviction falls before or
+        // after both, never between.
+        let cached = {
+            let chat = &self.edge.chat;
+            let channel = send.channel;
+            self.edge.hub.if_member(channel, user, || {
+                chat.post(Permit::from_cache(channel, user), send.clone())
+            })
+        };
+        match cached {
+            Some(posting) => self.on_posting(id, posting),
+            None => {
+                let channel = send.channel;
+                self.ask_store(id, channel, Then::Send(send));
+                None
+            }
+        }
+    }
+
+    fn post(&mut self, id: Option<RequestId>, permit: Permit, send: SendMessage) {
+        let posting = self.edge.chat.post(permit, send);
+        if let Some(end) = self.on_posting(id, posting) {
+            self.socket.request_close(end.code, &end.reason);
+        }
+    }
+
+    fn on_posting(
+        &mut self,
+        id: Option<RequestId>,
+        posting: Result<hubbub_chat::Posting, ChatError>,
+    ) -> Option<End> {
+        match posting {
+            Ok(posting) => {
+                self.sends
+                    .push(async move { (id, posting.wait().await) }.boxed());
+                None
+            }
+            Err(ChatError::RateLimited { retry_after_ms }) => {
+                self.refuse_rate(id, retry_after_ms, "too many messages")
+            }
+            Err(error) => {
+                self.answer_send(id, Err(error));
+                None
+            }
+        }
+    }
+
+    fn answer_send(&self, id: Option<RequestId>, result: Result<MessageReply, ChatError>) {
+        match result {
+            Ok(reply) => self.reply(id, &reply),
+            Err(error) => {
+                tracing::debug!(
+                    connection.id = self.socket.id.0, user.id = %self.identity.user,
+                    error = %error, "send failed"
+                );
+                self.fail(id, &error.body());
+            }
+        }
+    }
+
+    fn reply<T: Serialize>(&self, id: Option<RequestId>, body: &T) {
+        if let Some(id) = id {
+            self.socket.push_text(&reply_ok(&id, body));
+        }
+    }
+
+    fn fail(&self, id: Option<RequestId>, error: &ErrorBody) {
+        self.edge.metrics.refused(error.code);
+        if let Some(id) = id {
+            self.socket.push_text(&reply_error(Some(&id), error));
+        }
+    }
+
+    /// Says why, after the answers to what is still in flight, and closes.
+    async fn close(&mut self, ws: &mut WebSocketStream<WireStream>, end: &End) {
+        let answers = async {
+            while let Some((id, result)) = self.sends.next().await {
+                self.answer_send(id, result);
+            }
+        };
+        if timeout(CLOSE_DEADLINE, answers).await.is_err() {
+            tracing::debug!(
+                connection.id = self.socket.id.0,
+                "closed before the log answered"
+            );
+        }
+        let frame = CloseFrame {
+            code: end.code.code().into(),
+            reason: end.reason.as_str().into(),
+        };
+        // Into the outbox; an error means that the stream has ended by itself.
+        ws.close(Some(frame)).await.ok();
+        let written = async {
+            while self.edge.flush(&self.socket) == Flushed::Blocked {
+                if self.socket.writable().await.is_err() {
+                    break;
+                }
+            }
+        };
+        if timeout(CLOSE_DEADLINE, written).await.is_ok() {
+            let answered = async { while let Some(Ok(_)) = ws.next().await {} };
+            timeout(LINGER, answered).await.ok();
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Empty {}
+
+#[derive(Serialize)]
+struct Left {
+    channel: ChannelId,
+}
+
+/// What a failed read means for the client (RFC 6455, 7.4.1).
+fn end_of(error: &tungstenite::Error) -> End {
+    match error {
+        tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => End::tell(
+            CloseCode::TooBig,
+            format!("a message has at most {} bytes", limits::FRAME_BYTES),
+        ),
+        tungstenite::Error::Utf8(_) => End::tell(CloseCode::Invalid, "text is not UTF-8"),
+        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
+            End::gone("connection lost")
+        }
+        tungstenite::Error::Protocol(error) => End::tell(CloseCode::Protocol, error.to_string()),
+        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
+            End::gone("closed by the client")
+        }
+        _ => End::gone("connection lost"),
+    }
+}

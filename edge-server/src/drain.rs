@@ -1,0 +1,60 @@
+//! A planned end: nobody new, a goodbye to everybody, spread over a time; then the rest in order.
+
+use std::{sync::Arc, time::Duration};
+
+use hubbub_protocol::{CloseCode, Goodbye, ServerFrame};
+use tokio::time::sleep;
+
+use crate::Edge;
+
+/// To hand what was appended to the log over to it.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(6);
+
+/// The order of a drain, one function (docs/OPERATIONS.md has it for people):
+///
+/// 1. `/readyz` answers 404, and one check interval passes, so that the load balancer sends
+///    nobody new; sockets live on. 2. No connection is accepted any more. 3. Every socket gets a
+///    `goodbye` and, at its own moment, close 1012, `drain_rate` a second; each first gets the
+///    answers to its sends. 4. The log's producer is flushed, then the bus. 5. The lease is given
+///    back.
+///
+/// Cut short by the lifecycle's grace, it loses nothing: clients resume elsewhere.
+pub(crate) async fn run(edge: Arc<Edge>) {
+    edge.readiness.set_draining();
+    let sockets = edge.hub.sockets();
+    tracing::info!(sockets, "drain begins");
+    sleep(Duration::from_millis(edge.config.drain_delay_ms)).await;
+    edge.stop_accepting.cancel();
+    let every = Duration::from_secs(1).div_f64(edge.config.drain_rate.max(1) as f64);
+    // Handshakes that were under way may still register: look again until nobody is left.
+    loop {
+        let sockets = edge.hub.all_sockets();
+        if sockets.is_empty() {
+            break;
+        }
+        for (socket, _) in sockets {
+            if socket.close_requested().is_some() {
+                continue;
+            }
+            // The others of this pod come back in the same time: a client waits a random part of
+            // a second beside its place in the queue, so that the next pod sees no herd.
+            let goodbye = Goodbye {
+                reason: "restart".to_owned(),
+                reconnect_after_ms: rand::random_range(50..1_000),
+            };
+            socket.push_text(&ServerFrame::encode_tagged("goodbye", &goodbye));
+            socket.request_close(CloseCode::Restart, "restart");
+            sleep(every).await;
+        }
+        edge.unregistered.notified().await;
+    }
+    if let Err(error) = edge.chat.flush(FLUSH_DEADLINE).await {
+        tracing::warn!(error = %error, "flush the log's producer");
+    }
+    edge.publisher.flush().await;
+    if let Err(error) = edge.leases.release(&edge.pod).await {
+        tracing::warn!(error = %error, "release the lease: it expires by itself");
+    }
+    tracing::info!("drain done");
+    edge.drained.cancel();
+}

@@ -1,0 +1,297 @@
+//! What waits to be written on one socket: shared frames, bounded, never dropped from the middle.
+//!
+//! Pure: the socket (`socket.rs`) writes what is here into the kernel.
+
+use std::{collections::VecDeque, io::IoSlice};
+
+use bytes::Bytes;
+use hubbub_protocol::{ChannelId, Seq, synced_frame};
+
+use crate::wire::text_frame;
+
+/// Bytes of records that may wait (contract P10).
+pub(crate) const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Records that may wait.
+pub(crate) const OUTBOX_FRAMES: usize = 256;
+/// Bytes of replies and control frames that may wait beside them before the connection stops
+/// reading requests.
+pub(crate) const CONTROL_BYTES: usize = 64 * 1024;
+/// Frames given to the kernel in one call.
+const SLICES: usize = 64;
+
+#[derive(Debug)]
+struct Entry {
+    bytes: Bytes,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A record of a channel: counts against the bound, and goes when its reader is evicted.
+    Record(ChannelId),
+    /// A reply or a control frame.
+    Control,
+}
+
+/// The queue of one socket.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    entries: VecDeque<Entry>,
+    /// Bytes of the first entry that the kernel has already.
+    written: usize,
+    record_bytes: usize,
+    record_frames: usize,
+    control_bytes: usize,
+    /// The newest `synced` of each channel. It causes no write of its own and goes behind
+    /// everything that waits when there is a write anyway, or at the next tick of the wheel.
+    synced: Vec<(ChannelId, Seq)>,
+    /// Set by a close frame: nothing may follow it (RFC 6455, 5.5.1).
+    closed: bool,
+}
+
+impl Outbox {
+    /// Queues a record's frame; false if there is no room, and then nothing was queued.
+    pub(crate) fn offer_record(&mut self, channel: ChannelId, bytes: &Bytes) -> bool {
+        if self.closed {
+            // The socket is going: what is not written now comes with its resume.
+            return false;
+        }
+        // A single frame above the bound must still pass, alone.
+        let room = self.record_frames == 0
+            || (self.record_frames < OUTBOX_FRAMES
+                && self.record_bytes + bytes.len() <= OUTBOX_BYTES);
+        if room {
+            self.record_bytes += bytes.len();
+            self.record_frames += 1;
+            self.entries.push_back(Entry {
+                bytes: bytes.clone(),
+                kind: Kind::Record(channel),
+            });
+        }
+        room
+    }
+
+    /// Queues a reply or a control frame.
+    pub(crate) fn push_control(&mut self, bytes: Bytes) {
+        if !self.closed && !bytes.is_empty() {
+            self.control_bytes += bytes.len();
+            self.entries.push_back(Entry {
+                bytes,
+                kind: Kind::Control,
+            });
+        }
+    }
+
+    /// Queues the last frame.
+    pub(crate) fn push_close(&mut self, bytes: Bytes) {
+        self.push_control(bytes);
+        self.closed = true;
+    }
+
+    /// Whether less than half of the bound waits: readers get their next page then.
+    pub(crate) fn under_half(&self) -> bool {
+        self.record_frames < OUTBOX_FRAMES / 2 && self.record_bytes < OUTBOX_BYTES / 2
+    }
+
+    /// Whether so many replies wait that no further request is read.
+    pub(crate) fn control_full(&self) -> bool {
+        self.control_bytes >= CONTROL_BYTES
+    }
+
+    /// Whether nothing waits, `synced` apart.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes that wait.
+    pub(crate) fn bytes(&self) -> usize {
+        self.record_bytes + self.control_bytes - self.written
+    }
+
+    /// Sets the channel's newest `synced`; a cursor never goes back within one join.
+    pub(crate) fn set_synced(&mut self, channel: ChannelId, seq: Seq) {
+        match self.synced.iter_mut().find(|(c, _)| *c == channel) {
+            Some((_, pending)) => *pending = (*pending).max(seq),
+            None => self.synced.push((channel, seq)),
+        }
+    }
+
+    /// Forgets the channel's pending `synced` (a leave, or a second join).
+    pub(crate) fn drop_synced(&mut self, channel: ChannelId) {
+        self.synced.retain(|(c, _)| *c != channel);
+    }
+
+    /// Puts every pending `synced` behind what waits.
+    pub(crate) fn flush_synced(&mut self) {
+        for (channel, seq) in std::mem::take(&mut self.synced) {
+            self.push_control(text_frame(synced_frame(channel, seq).as_bytes()));
+        }
+    }
+
+    /// Whether a `synced` waits for a write to ride on.
+    pub(crate) fn has_synced(&self) -> bool {
+        !self.synced.is_empty()
+    }
+
+    /// Drops every record of a channel that is still whole (contract P8). A frame that the
+    /// kernel has in part is finished: half a frame would break the connection.
+    pub(crate) fn purge(&mut self, channel: ChannelId) {
+        self.drop_synced(channel);
+        let keep_first = self.written > 0;
+        let (mut bytes, mut frames, mut first) = (0, 0, true);
+        self.entries.retain(|entry| {
+            let kept = entry.kind != Kind::Record(channel) || (first && keep_first);
+            first = false;
+            if !kept {
+                bytes += entry.bytes.len();
+                frames += 1;
+            }
+            kept
+        });
+        self.record_bytes -= bytes;
+        self.record_frames -= frames;
+    }
+
+    /// The bytes to write next, at most as many slices as one call takes.
+    pub(crate) fn slices<'a>(&'a self, into: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut used = 0;
+        for (slot, entry) in into.iter_mut().zip(&self.entries) {
+            let skip = if used == 0 { self.written } else { 0 };
+            *slot = IoSlice::new(&entry.bytes[skip..]);
+            used += 1;
+        }
+        used
+    }
+
+    /// An array for [`Outbox::slices`].
+    pub(crate) fn empty_slices<'a>() -> [IoSlice<'a>; SLICES] {
+        [IoSlice::new(&[]); SLICES]
+    }
+
+    /// Takes note of `count` bytes that the kernel took.
+    pub(crate) fn advance(&mut self, count: usize) {
+        self.written += count;
+        while let Some(first) = self.entries.front() {
+            let length = first.bytes.len();
+            if self.written < length {
+                break;
+            }
+            self.written -= length;
+            match first.kind {
+                Kind::Record(_) => {
+                    self.record_bytes -= length;
+                    self.record_frames -= 1;
+                }
+                Kind::Control => self.control_bytes -= length,
+            }
+            self.entries.pop_front();
+        }
+        if self.entries.is_empty() && self.entries.capacity() > 32 {
+            // Give memory back after a burst; an idle socket holds none.
+            self.entries = VecDeque::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn channel(n: i64) -> ChannelId {
+        ChannelId::new(hubbub_protocol::ChannelLetter::Channel, n).expect("from 1")
+    }
+
+    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
+        let mut seen = Vec::new();
+        while !outbox.is_empty() {
+            let taken = {
+                let mut slices = Outbox::empty_slices();
+                let used = outbox.slices(&mut slices);
+                let flat: Vec<u8> = slices[..used]
+                    .iter()
+                    .flat_map(|s| s.iter().copied())
+                    .take(step)
+                    .collect();
+                seen.extend_from_slice(&flat);
+                flat.len()
+            };
+            outbox.advance(taken);
+        }
+        seen
+    }
+
+    #[test]
+    fn full_outbox_refuses_and_keeps_what_it_has() {
+        let mut outbox = Outbox::default();
+        let frame = Bytes::from(vec![1; 10_000]);
+        let taken = (0..1_000)
+            .filter(|_| outbox.offer_record(channel(1), &frame))
+            .count();
+        assert_eq!(taken, OUTBOX_BYTES / 10_000);
+        assert!(outbox.bytes() <= OUTBOX_BYTES);
+        assert_eq!(drain(&mut outbox, 777).len(), taken * 10_000);
+        assert!(outbox.under_half() && outbox.offer_record(channel(1), &frame));
+    }
+
+    #[test]
+    fn synced_goes_behind_what_waits_and_only_the_newest() {
+        let mut outbox = Outbox::default();
+        outbox.set_synced(channel(1), Seq(3));
+        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
+        outbox.set_synced(channel(1), Seq(5));
+        outbox.flush_synced();
+        let text = String::from_utf8_lossy(&drain(&mut outbox, 7)).into_owned();
+        assert!(text.starts_with("record"), "{text}");
+        assert!(
+            text.contains("\"seq\":5") && !text.contains("\"seq\":3"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn nothing_follows_a_close_frame() {
+        let mut outbox = Outbox::default();
+        outbox.push_close(Bytes::from_static(b"close"));
+        outbox.push_control(Bytes::from_static(b"late"));
+        outbox.set_synced(channel(1), Seq(1));
+        outbox.flush_synced();
+        assert!(!outbox.offer_record(channel(1), &Bytes::from_static(b"late")));
+        assert_eq!(drain(&mut outbox, 100), b"close");
+    }
+
+    proptest! {
+        #[test]
+        fn purge_removes_one_channel_and_never_half_a_frame(
+            plan in prop::collection::vec((1_i64..4, 1_usize..40), 1..40),
+            written in 0_usize..50,
+        ) {
+            let mut outbox = Outbox::default();
+            let mut frames = Vec::new();
+            for (n, length) in plan {
+                let bytes = Bytes::from(vec![n as u8; length]);
+                prop_assert!(outbox.offer_record(channel(n), &bytes));
+                frames.push((n, length));
+            }
+            let total: usize = frames.iter().map(|(_, l)| l).sum();
+            let written = written.min(total.saturating_sub(1));
+            outbox.advance(written);
+            outbox.purge(channel(2));
+            let rest = drain(&mut outbox, 13);
+            let (mut expected, mut skip) = (Vec::new(), written);
+            for (n, length) in frames {
+                if skip >= length {
+                    skip -= length;
+                } else {
+                    if n != 2 || skip > 0 {
+                        expected.extend(std::iter::repeat_n(n as u8, length - skip));
+                    }
+                    skip = 0;
+                }
+            }
+            prop_assert_eq!(rest, expected);
+            prop_assert_eq!(outbox.bytes(), 0);
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! From the bus to the sockets: drains the inbox in batches, hands events to the hub, and writes
+//! what that made dirty once a batch.
+
+use std::{convert::Infallible, sync::Arc};
+
+use bytes::Bytes;
+use hubbub_bus::{Event, Inbox};
+use hubbub_protocol::{BusChannel, ChannelEvent, ChannelId};
+use tokio::time::Instant;
+
+use crate::{
+    Edge, control,
+    hub::{Turn, frame_of},
+};
+
+/// Runs until cancelled. This is the only task that drains the inbox.
+pub(crate) async fn run(edge: Arc<Edge>, mut inbox: Inbox) -> Result<(), Infallible> {
+    let mut events = Vec::new();
+    loop {
+        inbox.recv_all(&mut events).await;
+        let begun = Instant::now();
+        edge.check_lease();
+        let mut turn = Turn::default();
+        for event in events.drain(..) {
+            on_event(&edge, event, &mut turn);
+        }
+        edge.perform(turn);
+        edge.note_turn(begun.elapsed());
+    }
+}
+
+fn on_event(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
+    match event {
+        Event::Message {
+            channel: BusChannel::Channel(channel),
+            payload,
+        } => {
+            on_channel(edge, channel, &payload, turn);
+        }
+        Event::Message {
+            channel: BusChannel::Pods | BusChannel::Pod(_),
+            payload,
+        } => {
+            control::on_message(edge, &payload, turn);
+        }
+        Event::Message { .. } => edge.metrics.bus_event("unexpected"),
+        Event::Subscribed(BusChannel::Channel(channel)) => {
+            edge.metrics.bus_event("subscribed");
+            if edge.hub.on_subscribed(channel, edge.now_ms(), turn) {
+                edge.fetcher.recheck(channel);
+            }
+        }
+        Event::Subscribed(_) => {}
+        Event::Lost => {
+            edge.metrics.bus_event("lost");
+            tracing::warn!("the bus was lost: channels are held until memberships were read again");
+            edge.hub.hold_all(false);
+        }
+    }
+}
+
+fn on_channel(edge: &Edge, channel: ChannelId, payload: &Bytes, turn: &mut Turn) {
+    let now = edge.now_ms();
+    let (kind, used) = match ChannelEvent::decode(channel, payload) {
+        Ok(ChannelEvent::Record { seq, key, left }) => {
+            let used = edge
+                .hub
+                .on_record(channel, frame_of(seq, key, payload), now, turn);
+            if let Some(user) = left {
+                // The question on `pods` does this too; whichever comes first.
+                turn.merge(edge.hub.evict(channel, user, now).0);
+            }
+            ("record", used)
+        }
+        Ok(ChannelEvent::Stored(stored)) => ("stored", edge.hub.on_stored(stored, now, turn)),
+        Ok(ChannelEvent::Unknown) => ("unknown", true),
+        Err(error) => {
+            tracing::warn!(channel.id = %channel, error, "malformed event on the bus");
+            ("malformed", true)
+        }
+    };
+    edge.metrics.bus_event(if used { kind } else { "held" });
+}

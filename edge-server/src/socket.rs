@@ -1,0 +1,238 @@
+//! One socket as the fan-out sees it: a TCP stream, its outbox, and how to wake its task.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use hubbub_protocol::CloseCode;
+use parking_lot::Mutex;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    sync::Notify,
+};
+
+use crate::{feed::SocketId, outbox::Outbox};
+
+/// What a write attempt left behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flushed {
+    /// Nothing waits.
+    Empty,
+    /// The kernel is full: the socket's task waits for room.
+    Blocked,
+    /// The connection is gone.
+    Gone,
+}
+
+/// Shared by the connection's task, the hub and the wheel. Writes are done inline by whoever
+/// queued something: no task is woken for a delivery unless the kernel is full.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    /// Its key in the hub and in the feeds.
+    pub(crate) id: SocketId,
+    tcp: TcpStream,
+    outbox: Mutex<Outbox>,
+    /// Wakes the connection's task: the kernel is full, or the socket must close.
+    pub(crate) wake: Notify,
+    blocked: AtomicBool,
+    /// In a list of sockets to flush already.
+    dirty: AtomicBool,
+    /// A feed was refused room, or waits for it: it is told when the outbox is under half.
+    wants_room: AtomicBool,
+    /// Set once; the task says so in a close frame and ends.
+    close: Mutex<Option<(CloseCode, String)>>,
+    /// Milliseconds of the edge's clock: last frame in, and last byte out while something waited.
+    heard_ms: AtomicU64,
+    wrote_ms: AtomicU64,
+    /// Bytes that the kernel has taken.
+    sent_bytes: AtomicU64,
+}
+
+impl Socket {
+    /// Takes an upgraded stream.
+    pub(crate) fn new(id: SocketId, tcp: TcpStream, now_ms: u64) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            tcp,
+            outbox: Mutex::default(),
+            wake: Notify::new(),
+            blocked: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            wants_room: AtomicBool::new(false),
+            close: Mutex::default(),
+            heard_ms: AtomicU64::new(now_ms),
+            wrote_ms: AtomicU64::new(now_ms),
+            sent_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Runs `f` on the outbox. Nothing is written before [`Socket::flush`].
+    pub(crate) fn with_outbox<T>(&self, f: impl FnOnce(&mut Outbox) -> T) -> T {
+        f(&mut self.outbox.lock())
+    }
+
+    /// Queues a text frame beside the records.
+    pub(crate) fn push_text(&self, json: &str) {
+        let frame = crate::wire::text_frame(json.as_bytes());
+        self.with_outbox(|outbox| outbox.push_control(frame));
+    }
+
+    /// Writes what waits, as much as the kernel takes, in as few calls as possible. Never waits.
+    pub(crate) fn flush(&self, now_ms: u64) -> Flushed {
+        self.dirty.store(false, Ordering::Relaxed);
+        let mut outbox = self.outbox.lock();
+        if !outbox.is_empty() && outbox.has_synced() {
+            outbox.flush_synced();
+        }
+        loop {
+            if outbox.is_empty() {
+                self.blocked.store(false, Ordering::Relaxed);
+                self.wrote_ms.store(now_ms, Ordering::Relaxed);
+                return Flushed::Empty;
+            }
+            let result = {
+                let mut slices = Outbox::empty_slices();
+                let used = outbox.slices(&mut slices);
+                self.tcp.try_write_vectored(&slices[..used])
+            };
+            match result {
+                Ok(0) => return Flushed::Gone,
+                Ok(count) => {
+                    outbox.advance(count);
+                    self.wrote_ms.store(now_ms, Ordering::Relaxed);
+                    self.sent_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if !self.blocked.swap(true, Ordering::Relaxed) {
+                        self.wake.notify_one();
+                    }
+                    return Flushed::Blocked;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Flushed::Gone,
+            }
+        }
+    }
+
+    /// Says that the socket is in a list of sockets to flush; true if it was in one already.
+    pub(crate) fn mark_dirty(&self) -> bool {
+        self.dirty.swap(true, Ordering::Relaxed)
+    }
+
+    /// Says that a feed waits for room.
+    pub(crate) fn want_room(&self) {
+        self.wants_room.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a feed waited for room and there is some now; asked once for each time.
+    pub(crate) fn take_room(&self) -> bool {
+        self.wants_room.load(Ordering::Relaxed)
+            && self.with_outbox(|outbox| outbox.under_half())
+            && self.wants_room.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether the kernel was full at the last write.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// Waits until the kernel takes bytes again. Cancel-safe.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.tcp.writable().await
+    }
+
+    /// Asks the connection's task to close; the first reason stands.
+    pub(crate) fn request_close(&self, code: CloseCode, reason: &str) {
+        let mut close = self.close.lock();
+        if close.is_none() {
+            *close = Some((code, reason.to_owned()));
+            drop(close);
+            self.wake.notify_one();
+        }
+    }
+
+    /// Why the socket must close, if it must.
+    pub(crate) fn close_requested(&self) -> Option<(CloseCode, String)> {
+        self.close.lock().clone()
+    }
+
+    /// Takes note of a sign of life.
+    pub(crate) fn heard(&self, now_ms: u64) {
+        self.heard_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// When the client was last heard, milliseconds of the edge's clock.
+    pub(crate) fn heard_ms(&self) -> u64 {
+        self.heard_ms.load(Ordering::Relaxed)
+    }
+
+    /// When the kernel last took a byte, or nothing waited.
+    pub(crate) fn wrote_ms(&self) -> u64 {
+        self.wrote_ms.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the kernel has taken so far.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// The stream that tungstenite sees. It reads from the socket and writes into the outbox, so
+/// that its pongs and close frames are in one order with everything else.
+///
+/// A write always takes the whole buffer and is never pending: a data frame could otherwise land
+/// inside a half-written control frame. The bytes leave at the next [`Socket::flush`].
+#[derive(Debug)]
+pub(crate) struct WireStream(pub(crate) Arc<Socket>);
+
+impl AsyncRead for WireStream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.tcp.poll_read_ready(cx))?;
+            match self.0.tcp.try_read(buffer.initialize_unfilled()) {
+                Ok(count) => {
+                    buffer.advance(count);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for WireStream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        const CLOSE: u8 = 0x88;
+        let copy = Bytes::copy_from_slice(bytes);
+        self.0.with_outbox(|outbox| match bytes.first() {
+            Some(&CLOSE) => outbox.push_close(copy),
+            _ => outbox.push_control(copy),
+        });
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,160 @@
+//! What an edge does by the clock: its lease, the sweep of heads, ticks of the hub, heartbeats.
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use hubbub_bus::LEASE;
+use hubbub_protocol::CloseCode;
+use hubbub_service::telemetry::wall_clock_ms;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+
+use crate::{Edge, feed::Sweeper, hub::Turn, socket::Flushed, wire::ping_frame};
+
+/// Between sweeps of the heads.
+const SWEEP_EVERY: Duration = Duration::from_millis(700);
+/// A shard that does not answer a sweep by then is swept again.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
+/// Between ticks of the hub.
+const TICK_EVERY: Duration = Duration::from_millis(100);
+/// Between rounds of the heartbeat; a socket's own beat falls into the round of its id, so that
+/// pings are spread.
+const ROUND: Duration = Duration::from_secs(1);
+/// Between renewals of the lease.
+const RENEW_EVERY: Duration = Duration::from_millis(1_000);
+/// A renewal that takes longer than this counts as failed.
+const RENEW_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Renews the lease; a lapse holds every channel (`Edge::check_lease`), a return subscribes anew.
+pub(crate) async fn lease(edge: Arc<Edge>) -> Result<(), Infallible> {
+    loop {
+        let begun = Instant::now();
+        match timeout(RENEW_DEADLINE, edge.leases.renew(&edge.pod)).await {
+            // Counted from before the command: the key cannot expire earlier than that.
+            Ok(Ok(())) => edge.lease_renewed(begun + LEASE),
+            Ok(Err(error)) => {
+                edge.metrics.lease_failures.inc();
+                tracing::debug!(error = %error, "renew the lease");
+            }
+            Err(_) => {
+                edge.metrics.lease_failures.inc();
+            }
+        }
+        let pause = if edge.lease_is_valid() {
+            RENEW_EVERY
+        } else {
+            RENEW_EVERY / 5
+        };
+        sleep(pause.mul_f64(0.8 + rand::random::<f64>() * 0.2)).await;
+        edge.check_lease();
+    }
+}
+
+/// Sweeps one statement a shard. `first` has the positions that were read before the first
+/// SUBSCRIBE.
+pub(crate) async fn sweep(edge: Arc<Edge>, mut sweeper: Sweeper) -> Result<(), Infallible> {
+    loop {
+        let begun = Instant::now();
+        sweep_once(&edge, &mut sweeper).await;
+        // Suspects are looked at while the next sweep is waited for.
+        while begun.elapsed() < SWEEP_EVERY {
+            let left = SWEEP_EVERY.saturating_sub(begun.elapsed());
+            let due = sweeper
+                .next_due_ms()
+                .map(|at| Duration::from_millis(at.saturating_sub(edge.now_ms()).max(1)));
+            sleep(due.map_or(left, |due| due.min(left))).await;
+            let now = edge.now_ms();
+            let mut turn = Turn::default();
+            for (number, head) in sweeper.due(now, |number| edge.hub.horizon_of(number)) {
+                edge.hub.on_head(number, head, now, &mut turn);
+            }
+            edge.perform(turn);
+        }
+    }
+}
+
+/// Sweeps every shard once, at the same time. A shard that is away is swept the next time.
+pub(crate) async fn sweep_once(edge: &Edge, sweeper: &mut Sweeper) {
+    let sweeps = (0..edge.store.shards()).map(|shard| {
+        let since = sweeper.since(shard).to_vec();
+        async move {
+            (
+                shard,
+                timeout(SWEEP_DEADLINE, edge.store.sweep(shard, &since)).await,
+            )
+        }
+    });
+    for (shard, result) in futures_util::future::join_all(sweeps).await {
+        match result {
+            Ok(Ok(swept)) => sweeper.swept(
+                shard,
+                swept.positions,
+                &swept.heads,
+                edge.now_ms(),
+                |number| edge.hub.horizon_of(number),
+            ),
+            Ok(Err(error)) => {
+                edge.metrics.sweep_failures.inc();
+                tracing::debug!(shard, error = %error, "sweep heads");
+            }
+            Err(_) => {
+                edge.metrics.sweep_failures.inc();
+            }
+        }
+    }
+}
+
+/// Ticks of the hub, and gauges.
+pub(crate) async fn tick(edge: Arc<Edge>) -> Result<(), Infallible> {
+    let mut every = interval(TICK_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        edge.check_lease();
+        let turn = edge.hub.tick(edge.now_ms(), |channel| {
+            edge.subscriber.unsubscribe(channel)
+        });
+        edge.perform(turn);
+        edge.metrics.feed_counts(edge.hub.take_counts());
+        edge.metrics.sockets.set(edge.hub.sockets() as i64);
+        edge.metrics.channels.set(edge.hub.channels() as i64);
+    }
+}
+
+/// Pings, and the end of sockets that are dead, slow or whose token expired. One task for all
+/// sockets instead of a timer for each.
+pub(crate) async fn heartbeat(edge: Arc<Edge>) -> Result<(), Infallible> {
+    let mut every = interval(ROUND);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let rounds = (edge.config.heartbeat_ms / 1_000).max(1);
+    let dead_after_ms = edge.config.dead_after().as_millis() as u64;
+    for round in 0_u64.. {
+        every.tick().await;
+        let (now, now_s) = (edge.now_ms(), wall_clock_ms() / 1_000);
+        let mut waiting = 0;
+        for (socket, expires_at_s) in edge.hub.all_sockets() {
+            let empty = socket.with_outbox(|outbox| {
+                waiting += outbox.bytes();
+                outbox.is_empty()
+            });
+            // A slow reader that still takes bytes lives, although its pong is far behind them.
+            let silent = now.saturating_sub(socket.heard_ms()) > dead_after_ms;
+            let stuck = empty || now.saturating_sub(socket.wrote_ms()) > dead_after_ms;
+            if silent && stuck {
+                socket.request_close(CloseCode::Dead, "no sign of life");
+            } else if !empty && now.saturating_sub(socket.wrote_ms()) > edge.config.slow_ms {
+                socket.request_close(CloseCode::Slow, "nothing could be sent for too long");
+            } else if expires_at_s + LEEWAY_S < now_s {
+                socket.request_close(CloseCode::TokenExpired, "the token expired");
+            } else if socket.id.0 % rounds == round % rounds {
+                socket.with_outbox(|outbox| outbox.push_control(ping_frame()));
+                if edge.flush(&socket) == Flushed::Gone {
+                    socket.wake.notify_one();
+                }
+            }
+        }
+        edge.metrics.outbox_bytes.set(waiting as i64);
+    }
+    Ok(())
+}
+
+/// As at the handshake (RFC 8725 allows for clock skew).
+const LEEWAY_S: i64 = 30;
