@@ -228,10 +228,20 @@ impl Http {
     /// The channel of this name, if the caller may see it.
     pub async fn channel_by_name(&self, name: &str) -> Result<Option<Channel>, HttpError> {
         let name = Some(name);
-        let list = List { cursor: None, name };
-        let page: ListPage<Channel> = self.get("/channels", &list).await?;
-        // The server filters; a proxy or an older one that does not must not mislead.
-        Ok(page.items.into_iter().find(|c| c.name.as_deref() == name))
+        let mut cursor: Option<String> = None;
+        loop {
+            let list = List {
+                cursor: cursor.as_deref(),
+                name,
+            };
+            let page: ListPage<Channel> = self.get("/channels", &list).await?;
+            // A server that does not know the filter gives everything.
+            let found = page.items.into_iter().find(|c| c.name.as_deref() == name);
+            match (found, page.next) {
+                (None, Some(next)) => cursor = Some(next),
+                (found, _) => return Ok(found),
+            }
+        }
     }
 
     /// Creates a channel; the caller becomes its admin.

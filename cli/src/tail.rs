@@ -1,0 +1,55 @@
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use hubbub_client::{Client, JoinOptions};
+
+use crate::{
+    args::TailArgs,
+    connect::Context,
+    names::Names,
+    receive::{Line, Over, Receiver, join_failure},
+    room,
+    show::line,
+};
+
+/// `hubbub tail`.
+pub(crate) async fn run(context: &Context, args: &TailArgs) -> anyhow::Result<ExitCode> {
+    let http = context.http()?;
+    let channel = room::channel(&http, &args.channel).await?;
+    let mut names = Names::new(&http);
+    if !args.json {
+        names.learn(channel).await;
+    }
+    let mut receiver = Receiver::new(context.style, args.json, names);
+    let (client, mut events) = Client::start(context.config()?);
+    let options = JoinOptions {
+        since: args.since,
+        ordered: args.ordered,
+    };
+    client.start_join(channel, options).await?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let event = tokio::select! {
+            event = events.recv() => event.context("the client has ended")?,
+            interrupted = tokio::signal::ctrl_c() => {
+                interrupted?;
+                break;
+            }
+        };
+        if let Some(failure) = join_failure(&event, channel) {
+            anyhow::bail!(failure);
+        }
+        match receiver.line(event).await {
+            Ok(Some(Line::Record(text))) => {
+                line(&text)?;
+                left -= 1;
+            }
+            Ok(Some(Line::Notice(text))) => eprintln!("hubbub: {text}"),
+            Ok(None) => {}
+            Err(Over(why)) => return Err(why.into()),
+        }
+    }
+    drop(events);
+    client.close().await;
+    Ok(ExitCode::SUCCESS)
+}
