@@ -1,1 +1,22 @@
-//! placeholder
+//! The consumer: moves the log into the sharded store and announces what is stored.
+//!
+//! Promises: every record of the log takes effect in the store exactly once, in order, whatever
+//! dies and whoever else reads the same partition (the compare-and-set of the position decides);
+//! a record that can never be stored is kept whole among the dead letters and delays nobody; a
+//! shard that is away stops its own partitions only. Announcements are sent once after the commit
+//! and may be lost: the edges' sweep of the heads stands behind them.
+//!
+//! It does not take part in live chat, which goes on without it, and nothing waits for it.
+
+mod announce;
+mod batch;
+mod config;
+mod consumer;
+mod metrics;
+mod partition;
+mod partitions;
+mod positions;
+mod start;
+
+pub use config::Config;
+pub use consumer::{Consumer, Error, GRACE};

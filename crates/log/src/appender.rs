@@ -157,10 +157,6 @@ impl<T: Send + 'static> Appender<T> {
 
     /// Hands the record over; never waits. The key is the channel's public id and the partition
     /// is [`hubbub_protocol::partition_of`]. Gives `T` back when rejected.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the tag's size is the caller's choice"
-    )]
     pub fn append(
         &self,
         channel: ChannelId,

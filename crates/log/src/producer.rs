@@ -164,10 +164,6 @@ impl<T: Send + 'static> Producer<T> {
     }
 
     /// Never waits (but for the microseconds of a replacement).
-    #[expect(
-        clippy::result_large_err,
-        reason = "the tag's size is the caller's choice"
-    )]
     pub(crate) fn send(
         &self,
         partition: i32,

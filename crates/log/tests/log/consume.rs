@@ -1,7 +1,6 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use hubbub_log::{Consumer, ConsumerEvent, LogRecord, Metrics, watermarks};
-use parking_lot::Mutex;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -266,22 +265,19 @@ async fn leaving_waits_for_the_tasks_but_not_for_ever() -> anyhow::Result<()> {
     let books = Books::default();
     let mut member = Hand::start(&log, &books, 10);
     let (_, _, mut records) = member.assigned().await;
-    let held = Arc::new(Mutex::new(None));
-    let stopping = {
-        let held = Arc::clone(&held);
-        let mut events = member.events;
-        tokio::spawn(async move {
-            while let Some(event) = events.recv().await {
-                if let ConsumerEvent::Revoked { done, .. } = event {
-                    *held.lock() = Some(done);
-                }
-            }
-        })
-    };
     let began = tokio::time::Instant::now();
-    member.consumer.stop().await;
-    stopping.await?;
-    assert!(held.lock().is_some(), "the partition was revoked");
+    let stopping = member.consumer.stop();
+    let revoked = async {
+        let mut held = None;
+        while let Some(event) = member.events.recv().await {
+            if let ConsumerEvent::Revoked { done, .. } = event {
+                held = Some(done);
+            }
+        }
+        held
+    };
+    let ((), held) = tokio::join!(stopping, revoked);
+    assert!(held.is_some(), "the partition was revoked");
     assert!(records.recv().await.is_none(), "its queue has ended");
     let took = began.elapsed();
     let bounds = Duration::from_secs(2)..Duration::from_secs(8);

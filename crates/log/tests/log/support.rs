@@ -12,11 +12,7 @@ use hubbub_log::{
 };
 use hubbub_protocol::{ChannelId, ChannelLetter, partition_of};
 use parking_lot::Mutex;
-use tokio::{
-    sync::mpsc,
-    task::{JoinHandle, JoinSet},
-    time::Instant,
-};
+use tokio::{sync::mpsc, task::JoinSet, time::Instant};
 use uuid::Uuid;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
@@ -151,7 +147,7 @@ pub(crate) fn consumer_config(log: &Config, group: &str, batch_records: usize) -
 #[derive(Debug)]
 pub(crate) struct Reader {
     consumer: Consumer,
-    events: JoinHandle<()>,
+    events: JoinSet<()>,
     pub(crate) held: Arc<Mutex<BTreeSet<i32>>>,
     pub(crate) refused: Arc<Mutex<Vec<(i32, String)>>>,
     pub(crate) metrics: Metrics,
@@ -173,7 +169,7 @@ impl Reader {
         );
         Self {
             consumer,
-            events: tokio::spawn(task),
+            events: JoinSet::from_iter([task]),
             held,
             refused,
             metrics,
@@ -186,7 +182,8 @@ impl Reader {
 
     pub(crate) async fn stop(self) {
         self.consumer.stop().await;
-        self.events.await.expect("the events end with the thread");
+        // The events end with the thread; a failed assertion in a task fails the test here.
+        self.events.join_all().await;
     }
 }
 

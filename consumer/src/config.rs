@@ -1,0 +1,170 @@
+//! Configuration: one struct, flags and environment only. The doc comments are the `--help`.
+use std::time::Duration;
+
+use hubbub_protocol::{GROUP_DEFAULT, PodId, TOPIC_MESSAGES};
+use hubbub_service::{OpsConfig, config::Mistakes, telemetry::LogConfig};
+use uuid::Uuid;
+
+/// A stock broker refuses a shorter session (`group.min.session.timeout.ms`).
+const SESSION_TIMEOUT_MS: u64 = 6_000;
+/// A third of the session timeout, so that two heartbeats may be lost.
+const HEARTBEAT_MS: u64 = 2_000;
+
+/// Consumer of Hubbub: moves the log (Kafka) into the store (Postgres) and announces on the bus
+/// (Redis) what is stored.
+///
+/// Any number may run as one group: they share the partitions, and when one dies the others take
+/// its partitions over. SIGTERM drains: the batches under way are finished, the group is left,
+/// then exit 0. Exit codes: 64 wrong configuration, 69 the servers did not come up within 60 s of
+/// the start, 78 the log and the store do not belong together (the message names the remedy).
+#[derive(Clone, clap::Parser)]
+#[command(name = "hubbub-consumer", version, max_term_width = 100)]
+pub struct Config {
+    /// Redis of this region.
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
+    pub redis_url: String,
+
+    /// Kafka bootstrap servers.
+    #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
+    pub kafka_brokers: String,
+
+    /// Kafka topic of the records.
+    #[arg(long, env = "HUBBUB_TOPIC", default_value = TOPIC_MESSAGES)]
+    pub topic: String,
+
+    /// Kafka consumer group that shares the partitions.
+    #[arg(long, env = "HUBBUB_GROUP", default_value = GROUP_DEFAULT)]
+    pub group: String,
+
+    /// Core database: the maps and the identity of the log.
+    #[arg(long, env = "CORE_DATABASE_URL", hide_env_values = true)]
+    pub core_database_url: String,
+
+    /// Shard databases, separated by commas, in the order in which `hubbub admin init` saw them.
+    #[arg(
+        long,
+        env = "SHARD_DATABASE_URLS",
+        value_delimiter = ',',
+        required = true,
+        hide_env_values = true
+    )]
+    pub shard_database_urls: Vec<String>,
+
+    /// Name of this process: 1 to 64 letters, digits or `-_.`; random if absent.
+    #[arg(long, env = "HUBBUB_POD_ID")]
+    pub pod_id: Option<PodId>,
+
+    /// Milliseconds of silence after which the group takes this process for dead. A stock broker
+    /// refuses less than 6000.
+    #[arg(long, env = "HUBBUB_SESSION_TIMEOUT_MS", default_value_t = SESSION_TIMEOUT_MS)]
+    pub session_timeout_ms: u64,
+
+    /// Milliseconds between two heartbeats to the group; at most a third of the session timeout.
+    #[arg(long, env = "HUBBUB_HEARTBEAT_MS", default_value_t = HEARTBEAT_MS)]
+    pub heartbeat_ms: u64,
+
+    #[command(flatten)]
+    pub ops: OpsConfig,
+
+    #[command(flatten)]
+    pub log: LogConfig,
+}
+
+impl std::fmt::Debug for Config {
+    /// Leaves the addresses out that may hold passwords.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("kafka_brokers", &self.kafka_brokers)
+            .field("topic", &self.topic)
+            .field("group", &self.group)
+            .field("shards", &self.shard_database_urls.len())
+            .field("pod_id", &self.pod_id)
+            .field("session_timeout_ms", &self.session_timeout_ms)
+            .field("heartbeat_ms", &self.heartbeat_ms)
+            .field("ops", &self.ops)
+            .field("log", &self.log)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Config {
+    /// Checks what clap cannot; `Err` holds every mistake.
+    pub fn check(&self) -> Result<(), Mistakes> {
+        let mut mistakes = Mistakes::new();
+        mistakes.require(
+            self.heartbeat_ms > 0 && self.heartbeat_ms * 3 <= self.session_timeout_ms,
+            "--heartbeat-ms",
+            "must be above 0 and at most a third of --session-timeout-ms",
+        );
+        let mut named = |value: &str, option| {
+            mistakes.require(!value.trim().is_empty(), option, "is empty");
+        };
+        named(&self.kafka_brokers, "--kafka-brokers");
+        named(&self.topic, "--topic");
+        named(&self.group, "--group");
+        for url in &self.shard_database_urls {
+            named(url, "--shard-database-urls");
+        }
+        mistakes.finish()
+    }
+
+    /// The configured name, or a random one.
+    pub(crate) fn pod(&self) -> PodId {
+        let random = || {
+            let word = Uuid::new_v4().simple().to_string();
+            let name = format!("consumer-{}", &word[..8]);
+            name.parse().expect("letters, digits and a dash")
+        };
+        self.pod_id.clone().unwrap_or_else(random)
+    }
+
+    pub(crate) fn session_timeout(&self) -> Duration {
+        Duration::from_millis(self.session_timeout_ms)
+    }
+
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_millis(self.heartbeat_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    fn parse(more: &[&str]) -> Config {
+        let urls = [
+            "hubbub-consumer",
+            "--core-database-url=postgres://u:secret@h/core",
+            "--shard-database-urls=postgres://u:secret@h/a,postgres://u:secret@h/b",
+        ];
+        Config::try_parse_from(urls.iter().chain(more)).expect("parses")
+    }
+
+    #[test]
+    fn defaults_fit_together_and_debug_shows_no_password() {
+        let config = parse(&[]);
+        assert_eq!(config.check(), Ok(()));
+        assert_eq!(config.shard_database_urls.len(), 2);
+        assert!(!format!("{config:?}").contains("secret"));
+        assert!(config.pod().as_str().starts_with("consumer-"));
+    }
+
+    #[test]
+    fn mistakes_are_reported_together() {
+        let mistakes = parse(&["--heartbeat-ms=3000", "--topic="])
+            .check()
+            .expect_err("two mistakes");
+        let text = mistakes.to_string();
+        assert!(
+            text.contains("--heartbeat-ms") && text.contains("--topic"),
+            "{text}"
+        );
+    }
+}
