@@ -37,10 +37,7 @@ impl Context {
                  HUBBUB_JWT_SECRET_FILE (`./dev hubbub …` does it for you)",
             ));
         };
-        let secret = std::fs::read(path)
-            .with_context(|| format!("read the JWT secret {}", path.display()))?;
-        // As the servers read it: an editor's line end at the end is no part of it.
-        Ok(secret.trim_ascii_end().to_vec())
+        hubbub_service::token::read_secret(path)
     }
 
     /// `--as` wins over HUBBUB_TOKEN, since it was typed for this very command.
