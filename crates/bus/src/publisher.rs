@@ -1,0 +1,437 @@
+use std::{
+    collections::VecDeque,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use hubbub_protocol::BusChannel;
+use redis::{Client, Cmd, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Config, Error, Metrics,
+    connection::{Backoff, COMMAND, client, connect, settings},
+    metrics::{Connection, Published},
+};
+
+/// A publish that could not be written for so long is dropped: by then the sweep has found what
+/// it announces, and a late one would only delay the fresh ones.
+const STALE: Duration = Duration::from_secs(1);
+/// Commands in one pipeline: past it the answers of the first ones wait for no gain.
+const PIPELINE: usize = 512;
+/// Payloads that wait, in bytes, beside the bound of their number.
+const QUEUE_BYTES: usize = 32 * 1024 * 1024;
+const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
+const BACKOFF_CAP: Duration = Duration::from_secs(1);
+
+type Answer = oneshot::Sender<Result<Value, Error>>;
+
+enum Job {
+    Command(Command),
+    /// Answered when everything before it is done.
+    Flush(oneshot::Sender<()>),
+}
+
+struct Command {
+    command: Cmd,
+    at: Instant,
+    /// `None` for what is forgotten once it is written.
+    answer: Option<Answer>,
+    is_publish: bool,
+    _weight: Weight,
+}
+
+/// Bytes that a waiting command holds.
+struct Weight {
+    total: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Weight {
+    fn new(total: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        let total = total.clone();
+        Self { total, bytes }
+    }
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// Publishes, pipelined on one connection, in the order of the calls. Cheap handle.
+#[derive(Clone)]
+pub struct Publisher {
+    queue: mpsc::Sender<Job>,
+    bytes: Arc<AtomicUsize>,
+    pub(crate) metrics: Metrics,
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let waiting = self.queue.max_capacity() - self.queue.capacity();
+        f.debug_struct("Publisher")
+            .field("waiting", &waiting)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Publisher {
+    /// The actor must be run (spawned by the binary); it reconnects with jitter for ever.
+    pub fn new(config: &Config, metrics: &Metrics) -> (Self, PublisherTask) {
+        let (queue, jobs) = mpsc::channel(config.publish_queue.max(1));
+        let publisher = Self {
+            queue,
+            bytes: Arc::default(),
+            metrics: metrics.clone(),
+        };
+        let task = PublisherTask {
+            config: config.clone(),
+            metrics: metrics.clone(),
+            jobs,
+            waiting: VecDeque::new(),
+        };
+        (publisher, task)
+    }
+
+    /// Queues; never waits. A publish that fails later, or is not written within a second, is
+    /// counted and forgotten. `Full` and `Disconnected` are counted, too.
+    pub fn offer(&self, to: &BusChannel, payload: Bytes) -> Result<(), Error> {
+        self.push(publish(to, &payload), payload.len(), true, None)
+    }
+
+    /// Publishes and waits for Redis's answer: number of receivers. Fails after at most a second;
+    /// at once while the connection is down. Cancelled before it is written, it is not sent.
+    pub async fn publish(&self, to: &BusChannel, payload: Bytes) -> Result<u64, Error> {
+        match self.ask(publish(to, &payload), payload.len(), true).await? {
+            Value::Int(receivers) => Ok(u64::try_from(receivers).unwrap_or(0)),
+            _ => Err(Error::unexpected_answer()),
+        }
+    }
+
+    /// Any other command, in its turn among the publishes; deadlines as for `publish`.
+    pub(crate) async fn command(&self, command: Cmd) -> Result<Value, Error> {
+        self.ask(command, 0, false).await
+    }
+
+    async fn ask(&self, command: Cmd, bytes: usize, is_publish: bool) -> Result<Value, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.push(command, bytes, is_publish, Some(answer))?;
+        match timeout(COMMAND, answered).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => Err(Error::Disconnected),
+            Err(_) => Err(Error::Timeout),
+        }
+    }
+
+    fn push(
+        &self,
+        command: Cmd,
+        bytes: usize,
+        is_publish: bool,
+        answer: Option<Answer>,
+    ) -> Result<(), Error> {
+        let refused = |error| {
+            if is_publish {
+                self.metrics.published(Published::Full, 1);
+            }
+            Err(error)
+        };
+        if self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE_BYTES {
+            return refused(Error::Full);
+        }
+        let job = Job::Command(Command {
+            command,
+            at: Instant::now(),
+            answer,
+            is_publish,
+            _weight: Weight::new(&self.bytes, bytes),
+        });
+        match self.queue.try_send(job) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => refused(Error::Full),
+            Err(mpsc::error::TrySendError::Closed(_)) => refused(Error::Disconnected),
+        }
+    }
+
+    /// Waits until all that was offered so far was written or failed (drain): a few seconds at
+    /// most, because what cannot be written goes stale.
+    pub async fn flush(&self) {
+        let (done, all_done) = oneshot::channel();
+        if self.queue.send(Job::Flush(done)).await.is_ok() {
+            // An error means that the actor is gone, and all jobs with it.
+            all_done.await.ok();
+        }
+    }
+}
+
+fn publish(to: &BusChannel, payload: &[u8]) -> Cmd {
+    let mut command = redis::cmd("PUBLISH");
+    command.arg(to.to_string()).arg(payload);
+    command
+}
+
+/// The connection of a [`Publisher`].
+pub struct PublisherTask {
+    config: Config,
+    metrics: Metrics,
+    jobs: mpsc::Receiver<Job>,
+    /// Taken from `jobs` while there was no connection; written before them.
+    waiting: VecDeque<Job>,
+}
+
+impl fmt::Debug for PublisherTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PublisherTask")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why serving a connection ended.
+enum End {
+    Broken(Error),
+    /// No job will come any more.
+    Finished,
+}
+
+impl PublisherTask {
+    /// Runs until `stop` or until every [`Publisher`] is gone, then writes what is queued if the
+    /// connection is there, and returns. Fails only on a URL that is none.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), Error> {
+        let client = client(&self.config.url)?;
+        let mut backoff = Backoff::new(BACKOFF_FLOOR, BACKOFF_CAP);
+        while !stop.is_cancelled() {
+            let error = match self.connect(&client, &stop).await {
+                Ok(Some(connection)) => {
+                    backoff.reset();
+                    match self.serve(connection, &stop).await {
+                        End::Finished => return Ok(()),
+                        End::Broken(error) => error,
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => error,
+            };
+            tracing::warn!(%error, "publisher has no connection to redis");
+            self.wait(backoff.next(), &stop).await;
+        }
+        self.give_up();
+        Ok(())
+    }
+
+    /// `None` when stopped.
+    async fn connect(
+        &self,
+        client: &Client,
+        stop: &CancellationToken,
+    ) -> Result<Option<MultiplexedConnection>, Error> {
+        let settings = settings();
+        // Waits for the connection (it has a deadline), or for the stop.
+        let connection = tokio::select! {
+            connection = connect(client, self.config.pod.as_str(), &settings) => connection?,
+            () = stop.cancelled() => return Ok(None),
+        };
+        self.metrics.connected(Connection::Publisher);
+        tracing::info!("publisher is connected to redis");
+        Ok(Some(connection))
+    }
+
+    /// One pipeline a turn, with everything that came during the turn before.
+    async fn serve(
+        &mut self,
+        mut connection: MultiplexedConnection,
+        stop: &CancellationToken,
+    ) -> End {
+        let mut batch = Vec::with_capacity(PIPELINE);
+        loop {
+            if self.waiting.is_empty() {
+                // Waits for jobs, or for the stop: then nobody can add any, and the rest is done.
+                tokio::select! {
+                    count = self.jobs.recv_many(&mut batch, PIPELINE) => {
+                        if count == 0 {
+                            return End::Finished;
+                        }
+                    }
+                    () = stop.cancelled(), if !self.jobs.is_closed() => {
+                        self.jobs.close();
+                        continue;
+                    }
+                }
+            } else {
+                let count = self.waiting.len().min(PIPELINE);
+                batch.extend(self.waiting.drain(..count));
+            }
+            if let Err(error) = self.write(&mut connection, &mut batch).await {
+                return End::Broken(error);
+            }
+        }
+    }
+
+    /// Writes a batch and hands out the answers. An error means that the connection is of no use
+    /// any more; nothing is written twice.
+    async fn write(
+        &self,
+        connection: &mut MultiplexedConnection,
+        batch: &mut Vec<Job>,
+    ) -> Result<(), Error> {
+        let mut pipeline = redis::Pipeline::with_capacity(batch.len());
+        let mut answers = Vec::with_capacity(batch.len());
+        let mut flushes = Vec::new();
+        for job in batch.drain(..) {
+            match job {
+                Job::Flush(done) => flushes.push(done),
+                Job::Command(command) if self.is_over(&command) => {}
+                Job::Command(command) => {
+                    pipeline.add_command(command.command);
+                    answers.push((command.answer, command.is_publish));
+                }
+            }
+        }
+        let result = if answers.is_empty() {
+            Ok(Vec::new())
+        } else {
+            // The deadline is the connection's response timeout.
+            connection
+                .send_packed_commands(&pipeline, 0, answers.len())
+                .await
+        };
+        let ended = match result {
+            Ok(values) => {
+                self.answer_all(answers, values);
+                Ok(())
+            }
+            Err(error) => {
+                let error = Error::Redis(error);
+                for (answer, is_publish) in answers {
+                    self.fail(answer, is_publish, error.clone());
+                }
+                Err(error)
+            }
+        };
+        for done in flushes {
+            // The one who flushed need not wait.
+            done.send(()).ok();
+        }
+        ended
+    }
+
+    fn answer_all(&self, answers: Vec<(Option<Answer>, bool)>, values: Vec<Value>) {
+        let mut published = 0;
+        for ((answer, is_publish), value) in answers.into_iter().zip(values) {
+            match value.extract_error() {
+                Ok(value) => {
+                    published += usize::from(is_publish);
+                    if let Some(answer) = answer {
+                        // The asker may have given up.
+                        answer.send(Ok(value)).ok();
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "redis refused a command");
+                    self.fail(answer, is_publish, Error::Redis(error));
+                }
+            }
+        }
+        self.metrics.published(Published::Ok, published);
+    }
+
+    fn fail(&self, answer: Option<Answer>, is_publish: bool, error: Error) {
+        if is_publish {
+            self.metrics.published(Published::Failed, 1);
+        }
+        if let Some(answer) = answer {
+            answer.send(Err(error)).ok();
+        }
+    }
+
+    /// Whether writing it has no use any more: too old, or nobody waits for the answer.
+    fn is_over(&self, command: &Command) -> bool {
+        let is_over = command.at.elapsed() >= STALE
+            || command
+                .answer
+                .as_ref()
+                .is_some_and(|answer| answer.is_closed());
+        if is_over && command.is_publish {
+            self.metrics.published(Published::Stale, 1);
+        }
+        is_over
+    }
+
+    /// Without a connection: who waits for an answer is told at once; the rest stays until it is
+    /// stale, so that a short break costs nothing.
+    async fn wait(&mut self, pause: Duration, stop: &CancellationToken) {
+        let end = Instant::now() + pause;
+        loop {
+            // Waits for a job, for the end of the pause, or for the stop. Biased: jobs first
+            // would starve the pause under load.
+            let job = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = sleep_until(end) => break,
+                job = self.jobs.recv() => job,
+            };
+            match job {
+                Some(Job::Command(Command {
+                    answer: Some(answer),
+                    is_publish,
+                    ..
+                })) => self.fail(Some(answer), is_publish, Error::Disconnected),
+                Some(job) => self.waiting.push_back(job),
+                // Every publisher is gone; what waits is still worth the next attempt.
+                None => sleep_until(end).await,
+            }
+            self.drop_stale();
+        }
+        self.drop_stale();
+    }
+
+    /// Drops what is too old or too much, from the front.
+    fn drop_stale(&mut self) {
+        while let Some(first) = self.waiting.front() {
+            match first {
+                Job::Flush(_) => {}
+                Job::Command(command) if self.is_over(command) => {}
+                Job::Command(command) if self.waiting.len() > self.config.publish_queue => {
+                    if command.is_publish {
+                        self.metrics.published(Published::Stale, 1);
+                    }
+                }
+                Job::Command(_) => return,
+            }
+            if let Some(Job::Flush(done)) = self.waiting.pop_front() {
+                done.send(()).ok();
+            }
+        }
+    }
+
+    /// Fails whatever is left.
+    fn give_up(&mut self) {
+        self.jobs.close();
+        let mut left: Vec<_> = self.waiting.drain(..).collect();
+        while let Ok(job) = self.jobs.try_recv() {
+            left.push(job);
+        }
+        for job in left {
+            match job {
+                Job::Flush(done) => {
+                    done.send(()).ok();
+                }
+                Job::Command(command) => {
+                    self.fail(command.answer, command.is_publish, Error::Disconnected);
+                }
+            }
+        }
+    }
+}
