@@ -1,149 +1,127 @@
-//! What a user may do: post, create, join, leave, add, remove. Check, append, publish.
-use hubbub_bus::{Asker, Publisher};
-use hubbub_protocol::{ChannelId, ErrorBody, MessageReply, SendMessage, UserId, http};
-use hubbub_store::Store;
-use std::{sync::Arc, time::Duration};
+//! What a user may do: post, create a channel, add and remove members. Check, append, publish.
+//!
+//! Promises: a send is answered `ok` only after the log acknowledged it (contract P1); an error
+//! says whether the message may be in the log (P2); a record is offered to the bus before its
+//! sender is answered, in log order, and never after the sender was told that its outcome is
+//! unknown; a removal is answered once every pod has confirmed it (P8). Memberships are decided by
+//! the core database: a record of a change may be missing, a change may not.
+//!
+//! It does not deliver anything (that is the edge), store anything (the consumer) or
+//! authenticate anyone (the border has done so).
 
-/// The sender's deadline: after it the answer is `unknown` (design: `delivery.timeout.ms` overruns).
+mod error;
+mod membership;
+mod metrics;
+mod permit;
+mod rate;
+mod send;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use hubbub_bus::Publisher;
+use hubbub_log::Appender;
+use hubbub_protocol::UserId;
+use hubbub_store::Store;
+
+pub use error::Error;
+pub use metrics::Metrics;
+pub use permit::Permit;
+pub use rate::{Rate, RateLimiter};
+pub use send::Posting;
+
+use send::Pending;
+
+/// The sender's deadline: after it the answer is [`Error::Unknown`]. The log's own delivery timeout
+/// overruns by seconds when its brokers are away, so it cannot be this one.
 pub const SEND_DEADLINE: Duration = Duration::from_secs(5);
 
-/// Proof that `user` was a member of `channel` when it was made: only this crate and an edge's member cache make one.
-#[derive(Debug, Clone, Copy)]
-pub struct Permit {
-    channel: ChannelId,
-    user: UserId,
-}
-impl Permit {
-    /// By an edge whose open feed vouches for the membership.
-    pub fn from_cache(channel: ChannelId, user: UserId) -> Self {
-        Self { channel, user }
-    }
-    pub fn channel(&self) -> ChannelId {
-        self.channel
-    }
-    pub fn user(&self) -> UserId {
-        self.user
-    }
-}
+/// How long a removal waits for the pods' confirmations. A pod that is dead loses its lease after
+/// 5 s and is no longer waited for, so a longer wait means a pod that renews and does not answer.
+pub const EVICT_DEADLINE: Duration = Duration::from_secs(8);
 
-/// Why something was not done. Translated once, at the border.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    #[error("channel not found")]
-    ChannelNotFound,
-    #[error("user not found")]
-    UserNotFound,
-    #[error("forbidden: {0}")]
-    Forbidden(&'static str),
-    #[error("name taken")]
-    NameTaken,
-    #[error("{message}")]
-    Invalid {
-        field: &'static str,
-        message: String,
-        limit: Option<u64>,
-    },
-    #[error("rate limited")]
-    RateLimited { retry_after_ms: u64 },
-    /// The record never reached the log.
-    #[error("send rejected: {0}")]
-    Rejected(String),
-    /// It may be in the log.
-    #[error("outcome unknown: {0}")]
-    Unknown(String),
-    #[error("pods did not confirm: {0:?}")]
-    Unconfirmed(Vec<hubbub_protocol::PodId>),
-    #[error(transparent)]
-    Store(#[from] hubbub_store::Error),
-    #[error(transparent)]
-    Bus(#[from] hubbub_bus::Error),
-}
-impl Error {
-    /// The error as the client sees it: never an inner message.
-    pub fn body(&self) -> ErrorBody {
-        todo!()
-    }
-}
+/// Users whose sends are counted at once; past it the one idle for longest is forgotten (and has a
+/// full bucket when it comes back).
+const RATED_USERS: usize = 65_536;
 
-#[derive(Debug, Clone, Default)]
-pub struct Metrics {}
-impl Metrics {
-    pub fn register(&self, _registry: &mut prometheus_client::registry::Registry) {
-        todo!()
-    }
-}
-
+/// What is configurable about sending.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// sends per second and user, and burst (kept per process)
+    /// Sends a second and user, kept per process.
     pub send_rate: f64,
+    /// Sends that a user who was quiet may make at once.
     pub send_burst: f64,
 }
 
-/// Cheap handle.
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            send_rate: 20.0,
+            send_burst: 40.0,
+        }
+    }
+}
+
+/// What users may do, over one log, store and bus. Cheap handle.
 #[derive(Clone)]
 pub struct Chat {
-    _inner: Arc<()>,
+    inner: Arc<Inner>,
 }
+
+struct Inner {
+    store: Store,
+    publisher: Publisher,
+    appender: Appender<Pending>,
+    sends: RateLimiter<UserId>,
+    metrics: Metrics,
+}
+
+impl fmt::Debug for Chat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Chat").finish_non_exhaustive()
+    }
+}
+
 impl Chat {
-    /// Starts the log's producer inside (`hubbub_log::Appender`); its reports publish and resolve in log order.
+    /// Starts the log's producer inside; its reports publish and resolve in log order, on the
+    /// producer's thread. Fails if Kafka's client refuses the configuration.
     pub fn start(
-        _config: Config,
-        _log: &hubbub_log::Config,
-        _log_metrics: &hubbub_log::Metrics,
-        _metrics: &Metrics,
-        _store: Store,
-        _publisher: Publisher,
+        config: Config,
+        log: &hubbub_log::Config,
+        log_metrics: &hubbub_log::Metrics,
+        metrics: &Metrics,
+        store: Store,
+        publisher: Publisher,
     ) -> Result<Self, hubbub_log::Error> {
-        todo!()
+        let (bus, counters) = (publisher.clone(), metrics.clone());
+        let appender = Appender::start(log, log_metrics, move |pending: Pending, report| {
+            pending.resolve(report, &counters, |record, appended| {
+                send::publish(record, appended, &bus, &counters);
+            });
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                store,
+                publisher,
+                appender,
+                sends: RateLimiter::new(
+                    Rate {
+                        per_second: config.send_rate,
+                        burst: config.send_burst,
+                    },
+                    RATED_USERS,
+                ),
+                metrics: metrics.clone(),
+            }),
+        })
     }
+
+    /// Fetches the log's metadata, so that the first send does not wait for it.
     pub async fn warm_up(&self) -> Result<(), hubbub_log::Error> {
-        todo!()
+        self.inner.appender.warm_up().await
     }
-    pub async fn flush(&self, _deadline: Duration) -> Result<(), hubbub_log::Error> {
-        todo!()
-    }
-    /// Membership by the primary.
-    pub async fn permit(&self, _channel: ChannelId, _user: UserId) -> Result<Permit, Error> {
-        todo!()
-    }
-    /// Hands the message to the log at once (so that calls of one socket keep their order) and returns what will say how it went:
-    /// `ok` only after the log acknowledged and the event was offered to the bus; `Unknown` after SEND_DEADLINE.
-    pub fn post(&self, _permit: Permit, _send: SendMessage) -> Result<Posting, Error> {
-        todo!()
-    }
-    pub async fn create_channel(
-        &self,
-        _user: UserId,
-        _new: http::NewChannel,
-    ) -> Result<http::Channel, Error> {
-        todo!()
-    }
-    /// `actor` adds `member` (itself to a public channel; others as admin).
-    pub async fn add_member(
-        &self,
-        _actor: UserId,
-        _channel: ChannelId,
-        _member: UserId,
-    ) -> Result<http::MembershipReply, Error> {
-        todo!()
-    }
-    /// Answered once every leased pod has confirmed that `member` gets nothing more (P8).
-    pub async fn remove_member(
-        &self,
-        _asker: &Asker,
-        _actor: UserId,
-        _channel: ChannelId,
-        _member: UserId,
-    ) -> Result<http::MembershipReply, Error> {
-        todo!()
-    }
-}
-/// A send under way. Dropping it does not take the message back.
-#[derive(Debug)]
-pub struct Posting {}
-impl Posting {
-    pub async fn wait(self) -> Result<MessageReply, Error> {
-        todo!()
+
+    /// Waits until every send has its report, at most `deadline`; part of a drain.
+    pub async fn flush(&self, deadline: Duration) -> Result<(), hubbub_log::Error> {
+        self.inner.appender.flush(deadline).await
     }
 }

@@ -1,0 +1,56 @@
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family},
+    registry::Registry,
+};
+
+/// Label of [`Metrics::sends`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Answered {
+    pub(crate) outcome: &'static str,
+}
+
+/// Counters of this crate; the binary registers them.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    pub(crate) sends: Family<Answered, Counter>,
+    pub(crate) late_reports: Counter,
+    pub(crate) publish_refused: Counter,
+    pub(crate) unrecorded_changes: Counter,
+    pub(crate) unconfirmed_removals: Counter,
+}
+
+impl Metrics {
+    /// Names the counters in the registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "hubbub_chat_sends",
+            "Sends by what their sender was told",
+            self.sends.clone(),
+        );
+        registry.register(
+            "hubbub_chat_late_reports",
+            "Records that the log acknowledged after the sender's deadline: not published",
+            self.late_reports.clone(),
+        );
+        registry.register(
+            "hubbub_chat_publish_refused",
+            "Records that the bus could not queue: the feeds repair them",
+            self.publish_refused.clone(),
+        );
+        registry.register(
+            "hubbub_chat_unrecorded_changes",
+            "Membership changes whose record is not known to be in the log",
+            self.unrecorded_changes.clone(),
+        );
+        registry.register(
+            "hubbub_chat_unconfirmed_removals",
+            "Removals that not every pod confirmed in time",
+            self.unconfirmed_removals.clone(),
+        );
+    }
+
+    pub(crate) fn answered(&self, outcome: &'static str) {
+        self.sends.get_or_create(&Answered { outcome }).inc();
+    }
+}

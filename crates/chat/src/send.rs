@@ -1,0 +1,344 @@
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use hubbub_bus::Publisher;
+use hubbub_log::{Appended, Rejected, Report};
+use hubbub_protocol::{BusChannel, ChannelEvent, MessageId, MessageReply, Record, SendMessage};
+use tokio::{sync::oneshot, time::Instant};
+use uuid::Uuid;
+
+use crate::{Chat, Error, Metrics, Permit, SEND_DEADLINE};
+
+/// Settles who answers a sender: the log's report or the sender's deadline, never both. Whoever
+/// comes second sees that it did.
+#[derive(Debug, Clone, Default)]
+struct Claim(Arc<AtomicBool>);
+
+impl Claim {
+    fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
+}
+
+/// What rides along with a record through the log and comes back with its report.
+pub(crate) struct Pending {
+    record: Record,
+    /// A resend is not published: `stored` shows whichever copy the store kept.
+    publish: bool,
+    /// After it a success is not published. A sender that has gone away has no timer, so the
+    /// deadline is kept here too.
+    deadline: Instant,
+    claim: Claim,
+    answer: oneshot::Sender<Result<Appended, Error>>,
+}
+
+impl Pending {
+    /// Runs on the producer's thread, in log order per partition; must not block. Publishing comes
+    /// first, so that by the time a sender has its `ok` the bus has the message; and both come in
+    /// this one place, so that the order on the bus is the order of the log.
+    pub(crate) fn resolve(
+        self,
+        report: Report,
+        metrics: &Metrics,
+        publish: impl FnOnce(Record, Appended),
+    ) {
+        let in_time = self.claim.take() && Instant::now() < self.deadline;
+        let answer = match report {
+            Report::Appended(appended) if in_time => {
+                fail::fail_point!("chat::after_log_ack", |_| std::process::abort());
+                if self.publish {
+                    publish(self.record, appended);
+                }
+                Ok(appended)
+            }
+            Report::Appended(appended) => {
+                metrics.late_reports.inc();
+                tracing::debug!(
+                    channel.id = %self.record.channel(),
+                    message.id = %self.record.message_id(),
+                    seq = %appended.seq,
+                    "log acknowledged after the sender's deadline"
+                );
+                Err(Error::Unknown("acknowledged too late".to_owned()))
+            }
+            Report::Rejected(reason) => Err(Error::Rejected(reason)),
+            Report::Unknown(reason) => Err(Error::Unknown(reason)),
+        };
+        // Nobody listens any more where the sender went away or its deadline came first.
+        self.answer.send(answer).ok();
+    }
+}
+
+/// Offers a record's frame to its channel on the bus; never waits.
+pub(crate) fn publish(record: Record, appended: Appended, bus: &Publisher, metrics: &Metrics) {
+    let channel = record.channel();
+    let frame = ChannelEvent::encode_record(appended.seq, &record.body(appended.ts_ms));
+    if let Err(error) = bus.offer(&BusChannel::Channel(channel), Bytes::from(frame)) {
+        // The record is in the log, so the sender's answer is still `ok`; the feeds find it by
+        // the consumer's announcement.
+        metrics.publish_refused.inc();
+        tracing::debug!(channel.id = %channel, seq = %appended.seq, %error, "publish refused");
+    }
+}
+
+/// A record on its way through the log.
+#[derive(Debug)]
+pub(crate) struct Append {
+    claim: Claim,
+    deadline: Instant,
+    answer: oneshot::Receiver<Result<Appended, Error>>,
+}
+
+impl Append {
+    /// Waits for the report, at most until the deadline. Not cancel-safe in one respect only: the
+    /// record stays in the log and is published all the same.
+    pub(crate) async fn wait(mut self) -> Result<Appended, Error> {
+        let gone = || Error::Unknown("the log gave no report".to_owned());
+        match tokio::time::timeout_at(self.deadline, &mut self.answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
+            Err(_) if self.claim.take() => Err(Error::Unknown("deadline passed".to_owned())),
+            // The report came first by a hair and is being resolved: that takes no wait.
+            Err(_) => self.answer.await.unwrap_or_else(|_| Err(gone())),
+        }
+    }
+}
+
+impl Chat {
+    /// Hands a record to the log at once; never waits.
+    pub(crate) fn append(&self, record: Record, publish: bool) -> Result<Append, Error> {
+        let (sender, answer) = oneshot::channel();
+        let (claim, deadline) = (Claim::default(), Instant::now() + SEND_DEADLINE);
+        let (channel, payload) = (record.channel(), record.encode());
+        let pending = Pending {
+            record,
+            publish,
+            deadline,
+            claim: claim.clone(),
+            answer: sender,
+        };
+        match self.inner.appender.append(channel, payload, pending) {
+            Ok(()) => Ok(Append {
+                claim,
+                deadline,
+                answer,
+            }),
+            Err((_, Rejected::Full)) => Err(Error::Overloaded),
+            Err((_, Rejected::Invalid(reason))) => Err(Error::Rejected(reason)),
+        }
+    }
+
+    /// Hands the message to the log at once (so that the calls of one socket keep their order) and
+    /// returns what will say how it went. Errors: [`Error::RateLimited`], [`Error::Overloaded`] and
+    /// [`Error::Rejected`], after which nothing was sent; [`Error::ChannelNotFound`] if the permit
+    /// is for another channel.
+    pub fn post(&self, permit: Permit, send: SendMessage) -> Result<Posting, Error> {
+        if permit.channel() != send.channel {
+            return Err(Error::ChannelNotFound);
+        }
+        let metrics = &self.inner.metrics;
+        self.inner
+            .sends
+            .take(permit.user())
+            .map_err(|retry_after_ms| {
+                metrics.answered("rate_limited");
+                Error::RateLimited { retry_after_ms }
+            })?;
+        let message_id = send.client_msg_id.unwrap_or_else(random_id);
+        let record = Record::message(send.channel, permit.user(), message_id, send.text);
+        let append = self
+            .append(record, !send.retry)
+            .inspect_err(|error| metrics.answered(outcome(error)))?;
+        Ok(Posting {
+            append,
+            permit,
+            message_id,
+            retry: send.retry,
+            metrics: metrics.clone(),
+        })
+    }
+}
+
+/// The id of a message whose sender chose none, and of a membership's record.
+pub(crate) fn random_id() -> MessageId {
+    MessageId(Uuid::from_u128(rand::random()))
+}
+
+fn outcome(error: &Error) -> &'static str {
+    match error {
+        Error::Unknown(_) => "unknown",
+        Error::Overloaded => "overloaded",
+        _ => "rejected",
+    }
+}
+
+/// A send under way. Dropping it does not take the message back.
+#[derive(Debug)]
+pub struct Posting {
+    append: Append,
+    permit: Permit,
+    message_id: MessageId,
+    retry: bool,
+    metrics: Metrics,
+}
+
+impl Posting {
+    /// The message's identity: the client's choice or a random one.
+    pub fn message_id(&self) -> MessageId {
+        self.message_id
+    }
+
+    /// Waits for the log's answer, at most [`SEND_DEADLINE`] after the post. `Ok` only after the
+    /// log acknowledged and the event was offered to the bus. The reply to a resend has no seq but
+    /// the `fence` of its copy. Errors: [`Error::Rejected`] (it never reached the log) and
+    /// [`Error::Unknown`] (it may be in it).
+    pub async fn wait(self) -> Result<MessageReply, Error> {
+        let answer = self.append.wait().await;
+        self.metrics
+            .answered(answer.as_ref().map_or_else(outcome, |_| "ok"));
+        let appended = answer?;
+        Ok(MessageReply {
+            channel: self.permit.channel(),
+            message_id: self.message_id,
+            seq: (!self.retry).then_some(appended.seq),
+            ts_ms: appended.ts_ms,
+            fence: self.retry.then_some(appended.seq),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, time::Duration};
+
+    use hubbub_protocol::Seq;
+
+    use super::*;
+
+    const APPENDED: Appended = Appended {
+        seq: Seq(7),
+        ts_ms: 9,
+    };
+
+    fn pair(publish: bool, patience: Duration) -> (Pending, Append) {
+        let record = Record::message(
+            "C000000005".parse().expect("an id"),
+            "U000000001".parse().expect("an id"),
+            random_id(),
+            "hi".to_owned(),
+        );
+        let (sender, answer) = oneshot::channel();
+        let (claim, deadline) = (Claim::default(), Instant::now() + patience);
+        let pending = Pending {
+            record,
+            publish,
+            deadline,
+            claim: claim.clone(),
+            answer: sender,
+        };
+        let append = Append {
+            claim,
+            deadline,
+            answer,
+        };
+        (pending, append)
+    }
+
+    /// Resolves, and says whether the record was published.
+    fn resolve(pending: Pending, report: Report, metrics: &Metrics) -> bool {
+        let published = Cell::new(false);
+        pending.resolve(report, metrics, |_, _| published.set(true));
+        published.get()
+    }
+
+    #[tokio::test]
+    async fn record_is_published_before_its_sender_is_answered() {
+        let (pending, mut append) = pair(true, SEND_DEADLINE);
+        pending.resolve(Report::Appended(APPENDED), &Metrics::default(), |_, at| {
+            assert_eq!(at, APPENDED);
+            assert!(append.answer.try_recv().is_err(), "answered first");
+        });
+        assert_eq!(append.wait().await.expect("ok"), APPENDED);
+    }
+
+    #[tokio::test]
+    async fn resend_is_not_published() {
+        let (pending, append) = pair(false, SEND_DEADLINE);
+        let metrics = Metrics::default();
+        assert!(!resolve(pending, Report::Appended(APPENDED), &metrics));
+        assert_eq!(append.wait().await.expect("ok"), APPENDED);
+    }
+
+    #[tokio::test]
+    async fn late_success_is_not_published() {
+        let (pending, append) = pair(true, Duration::ZERO);
+        let error = append.wait().await.expect_err("past its deadline");
+        assert!(matches!(error, Error::Unknown(_)), "{error}");
+        let metrics = Metrics::default();
+        assert!(!resolve(pending, Report::Appended(APPENDED), &metrics));
+        assert_eq!(metrics.late_reports.get(), 1);
+    }
+
+    #[tokio::test]
+    async fn late_success_is_not_published_where_no_timer_ran() {
+        let (pending, append) = pair(true, Duration::ZERO);
+        assert!(!resolve(
+            pending,
+            Report::Appended(APPENDED),
+            &Metrics::default()
+        ));
+        let error = append.wait().await.expect_err("past its deadline");
+        assert!(matches!(error, Error::Unknown(_)), "{error}");
+    }
+
+    #[tokio::test]
+    async fn sender_that_went_away_is_published_for_all_the_same() {
+        let (pending, append) = pair(true, SEND_DEADLINE);
+        drop(append);
+        assert!(resolve(
+            pending,
+            Report::Appended(APPENDED),
+            &Metrics::default()
+        ));
+    }
+
+    #[tokio::test]
+    async fn failures_keep_their_kind() {
+        let metrics = Metrics::default();
+        let (pending, append) = pair(true, SEND_DEADLINE);
+        assert!(!resolve(pending, Report::Rejected("r".into()), &metrics));
+        assert!(matches!(append.wait().await, Err(Error::Rejected(_))));
+        let (pending, append) = pair(true, SEND_DEADLINE);
+        assert!(!resolve(pending, Report::Unknown("u".into()), &metrics));
+        assert!(matches!(append.wait().await, Err(Error::Unknown(_))));
+        let (pending, append) = pair(true, SEND_DEADLINE);
+        drop(pending);
+        assert!(matches!(append.wait().await, Err(Error::Unknown(_))));
+    }
+
+    /// Report and deadline race on two threads: a sender that was told "unknown" is never followed
+    /// by a publish, and one that was told "ok" always is.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn answer_and_publish_agree_in_a_race() {
+        let (mut ok, mut unknown) = (0, 0);
+        for round in 0_u64..2_000 {
+            let (pending, append) = pair(true, Duration::from_millis(2));
+            // From half a millisecond before the deadline to as long after it.
+            let report_at = pending.deadline - Duration::from_micros(500)
+                + Duration::from_micros(round % 1_000);
+            let reporter = tokio::task::spawn_blocking(move || {
+                while Instant::now() < report_at {
+                    std::hint::spin_loop();
+                }
+                resolve(pending, Report::Appended(APPENDED), &Metrics::default())
+            });
+            let answer = append.wait().await;
+            let published = reporter.await.expect("no panic");
+            assert_eq!(answer.is_ok(), published, "round {round}: {answer:?}");
+            *(if published { &mut ok } else { &mut unknown }) += 1;
+        }
+        assert!(ok > 0 && unknown > 0, "no race: {ok} ok, {unknown} unknown");
+    }
+}
