@@ -1,0 +1,5 @@
+//! The consumer on real servers.
+mod failures;
+mod processes;
+mod stored;
+mod world;
