@@ -262,7 +262,7 @@ impl Feed {
     fn serve_page<O: Outboxes>(&mut self, page: &Page, rows: &[Frame], out: &mut O) {
         let end = match rows.last() {
             Some(last) if rows.len() >= self.limits.page_rows() => last.seq,
-            Some(last) if !rule!(LastPageGoesToItsEnd) => last.seq,
+            last if !rule!(LastPageGoesToItsEnd) => last.map_or(page.from, |last| last.seq),
             _ => page.through,
         };
         let served: Vec<SocketId> = self

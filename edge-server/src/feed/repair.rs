@@ -24,8 +24,6 @@ pub(super) enum Io {
     None,
     Head {
         id: u64,
-        /// Whether it was begun after the last subscribe confirmation.
-        counts: bool,
     },
     Rows {
         id: u64,
@@ -48,23 +46,21 @@ impl Io {
     fn id(&self) -> Option<u64> {
         match self {
             Self::None => None,
-            Self::Head { id, .. } | Self::Rows { id, .. } | Self::Range { id, .. } => Some(*id),
+            Self::Head { id } | Self::Rows { id, .. } | Self::Range { id, .. } => Some(*id),
         }
     }
 }
 
 impl Feed {
     /// SUBSCRIBE was confirmed (the first time, or again after a disconnection, a failed probe or
-    /// a full inbox). A head read that was taken before does not count any more.
+    /// a full inbox): a new head read is due. One that is in flight was begun before and does not
+    /// stand for it.
     pub fn subscribed<O: Outboxes>(&mut self, out: &mut O) {
-        if self.horizon.is_none() || rule!(EverySubscribeChecks) {
-            self.check = true;
-        }
-        if let Io::Head { counts, .. } = &mut self.io
-            && rule!(EarlierHeadReadDoesNotCount)
-        {
-            *counts = false;
-        }
+        let again = std::mem::replace(&mut self.subscribed, true);
+        let in_flight = matches!(self.io, Io::Head { .. });
+        self.check |= (!again || rule!(EverySubscribeChecks))
+            && (again || rule!(HeadAfterSubscribe))
+            && (!in_flight || rule!(EarlierHeadReadDoesNotCount));
         self.pump(out);
     }
 
@@ -136,6 +132,7 @@ impl Feed {
                 return;
             };
             let held = listed.iter().map(|seq| self.recent.frame(*seq));
+            let held = held.filter(|held| held.is_some() || rule!(ListedRowsAreFetched));
             let Some(rows) = held.collect::<Option<Vec<Frame>>>() else {
                 return;
             };
@@ -201,7 +198,7 @@ impl Feed {
             _ if self.check => {
                 self.check = false;
                 let id = self.limits.next_request();
-                self.io = Io::Head { id, counts: true };
+                self.io = Io::Head { id };
                 Request { id, ask: Ask::Head }
             }
             _ => return None,
@@ -236,10 +233,11 @@ impl Feed {
     fn io_failed<O: Outboxes>(&mut self, failure: Failure, now_ms: u64, out: &mut O) {
         self.counts.failed += 1;
         self.io_retry.failed(now_ms, failure.jitter);
-        // Also after a fetch: it tells when the store is back, if nobody else asks by then.
-        self.check = true;
-        if !rule!(FailedFetchIsRepeated) && self.horizon.is_some() && !self.waiting.is_empty() {
-            self.waiting.remove(0);
+        if rule!(FailedIsRepeated) {
+            // Also after a fetch: it tells when the store is back, if nobody else asks by then.
+            self.check = true;
+        } else {
+            self.waiting.clear();
         }
         self.away = Some(failure.reason);
         self.serve_without_store(|place| matches!(place, Place::Joining { .. }), out);
@@ -247,9 +245,7 @@ impl Feed {
 
     fn io_answered<O: Outboxes>(&mut self, io: Io, answer: Answer, now_ms: u64, out: &mut O) {
         match (io, answer) {
-            (Io::Head { counts: true, id }, Answer::Head(head)) => self.head_read(id, head, out),
-            // `check` is set again since: the next one counts.
-            (Io::Head { counts: false, .. }, Answer::Head(_)) => {}
+            (Io::Head { id }, Answer::Head(head)) => self.head_read(id, head, out),
             (
                 Io::Rows {
                     listed,

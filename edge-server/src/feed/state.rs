@@ -49,6 +49,8 @@ pub struct Feed {
     pub(super) ids: LruCache<MessageKey, ()>,
     /// The announcements not yet applied; the first is the one that `io` fetches for.
     pub(super) waiting: Vec<Announced>,
+    /// A subscribe confirmation came.
+    pub(super) subscribed: bool,
     /// A head read is due.
     pub(super) check: bool,
     pub(super) io: Io,
@@ -87,6 +89,7 @@ impl Feed {
             horizon: None,
             ids,
             waiting: Vec::new(),
+            subscribed: false,
             check: !rule!(HeadAfterSubscribe),
             io: Io::None,
             io_retry: Retry::default(),

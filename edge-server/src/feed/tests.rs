@@ -1,1 +1,558 @@
-//! One test a rule.
+//! The feed's rules, one example each; the model tries them in all combinations.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use hubbub_protocol::{
+    ChannelId, CloseCode, JoinReply, MessageId, MessageKey, Seq, Stored, UserId,
+};
+use uuid::Uuid;
+
+use super::{
+    Answer, Ask, Failure, Feed, Frame, Horizon, Limits, Outboxes, Request, SocketId, Sweeper,
+};
+
+const A: SocketId = SocketId(1);
+const B: SocketId = SocketId(2);
+
+fn channel() -> ChannelId {
+    "C000000005".parse().expect("an id")
+}
+
+fn frame(seq: u64) -> Frame {
+    copy(seq, seq)
+}
+
+/// The message with this number, at this seq.
+fn copy(seq: u64, number: u64) -> Frame {
+    Frame {
+        seq: Seq(seq),
+        key: MessageKey {
+            user: UserId::new(1).expect("from 1"),
+            message_id: MessageId(Uuid::from_u128(u128::from(number))),
+        },
+        bytes: Bytes::from(format!("{seq}")),
+    }
+}
+
+/// What each socket got, as words: `5` a frame, `joined 5` and so on. `room` is what an outbox
+/// takes; without an entry it takes everything.
+#[derive(Debug, Default)]
+struct Wire {
+    sent: BTreeMap<SocketId, Vec<String>>,
+    room: BTreeMap<SocketId, usize>,
+}
+
+impl Wire {
+    fn put(&mut self, socket: SocketId, what: String) {
+        self.sent.entry(socket).or_default().push(what);
+    }
+
+    /// What it got since it was last asked.
+    fn take(&mut self, socket: SocketId) -> String {
+        self.sent.remove(&socket).unwrap_or_default().join(", ")
+    }
+}
+
+impl Outboxes for Wire {
+    fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool {
+        if let Some(room) = self.room.get_mut(&socket) {
+            if *room == 0 {
+                return false;
+            }
+            *room -= 1;
+        }
+        self.put(socket, String::from_utf8(frame.to_vec()).expect("digits"));
+        true
+    }
+
+    fn under_half(&self, socket: SocketId) -> bool {
+        self.room.get(&socket) != Some(&0)
+    }
+
+    fn joined(&mut self, socket: SocketId, reply: JoinReply) {
+        let head = reply.head.map_or("null".to_owned(), |h| h.to_string());
+        let word = if reply.recovered { "joined" } else { "lost" };
+        assert_eq!(reply.recovered, reply.reason.is_none());
+        self.put(socket, format!("{word} {head}"));
+    }
+
+    fn replay(&mut self, socket: SocketId, _channel: ChannelId, since: Seq) {
+        self.put(socket, format!("replay {since}"));
+    }
+
+    fn synced(&mut self, socket: SocketId, _channel: ChannelId, seq: Seq) {
+        self.put(socket, format!("synced {seq}"));
+    }
+
+    fn drop_synced(&mut self, _socket: SocketId, _channel: ChannelId) {}
+
+    fn close(&mut self, socket: SocketId, why: CloseCode) {
+        self.put(socket, format!("close {}", why.label()));
+    }
+}
+
+/// A feed, its sockets, and a clock that stands at `now_ms`.
+struct Stage {
+    feed: Feed,
+    out: Wire,
+    now_ms: u64,
+}
+
+impl Stage {
+    /// Not subscribed yet; pages of two rows.
+    fn new(frame_bytes: u64) -> Self {
+        Self {
+            feed: Feed::new(channel(), Limits::with(frame_bytes, 2, 16, 5_000)),
+            out: Wire::default(),
+            now_ms: 0,
+        }
+    }
+
+    /// With the horizon at `head`.
+    fn at(head: u64) -> Self {
+        let mut stage = Self::new(1_000);
+        stage.feed.subscribed(&mut stage.out);
+        stage.answer(Ask::Head, Ok(Answer::Head(Seq(head))));
+        stage
+    }
+
+    fn request(&mut self) -> Option<Request> {
+        self.feed.check_invariants().expect("invariants");
+        self.feed.next_request(self.now_ms, &self.out)
+    }
+
+    /// Expects the question and answers it.
+    fn answer(&mut self, ask: Ask, answer: Result<Answer, Failure>) {
+        let request = self.request().expect("a request");
+        assert_eq!(request.ask, ask);
+        self.answer_to(&request, answer);
+    }
+
+    fn answer_to(&mut self, request: &Request, answer: Result<Answer, Failure>) {
+        self.feed
+            .answer(request.id, answer, self.now_ms, &mut self.out);
+    }
+
+    fn message(&mut self, frame: Frame) -> bool {
+        self.feed.message(frame, &mut self.out)
+    }
+
+    fn stored(&mut self, from: u64, through: u64, seqs: Option<&[u64]>) {
+        let stored = Stored {
+            channel: channel(),
+            from: Seq(from),
+            through: Seq(through),
+            seqs: seqs.map(|seqs| seqs.iter().map(|seq| Seq(*seq)).collect()),
+        };
+        self.feed.stored(stored, &mut self.out);
+    }
+
+    fn join(&mut self, socket: SocketId, since: Option<u64>) {
+        self.feed.join(socket, since.map(Seq), false, &mut self.out);
+    }
+
+    fn join_ordered(&mut self, socket: SocketId) {
+        self.feed.join(socket, None, true, &mut self.out);
+    }
+
+    fn room(&mut self, socket: SocketId, frames: usize) {
+        self.out.room.insert(socket, frames);
+        self.feed.room(socket, &mut self.out);
+    }
+}
+
+fn rows(seqs: &[u64]) -> Result<Answer, Failure> {
+    Ok(Answer::Rows(seqs.iter().map(|seq| frame(*seq)).collect()))
+}
+
+fn away() -> Result<Answer, Failure> {
+    Err(Failure {
+        reason: "shard 1 is away".to_owned(),
+        jitter: 0,
+    })
+}
+
+fn range(from: u64, through: u64) -> Ask {
+    Ask::Range {
+        from: Seq(from),
+        through: Seq(through),
+        limit: 2,
+    }
+}
+
+#[test]
+fn head_is_read_after_the_confirmation_and_after_each_one() {
+    let mut stage = Stage::new(1_000);
+    stage.join(A, None);
+    assert_eq!(stage.request(), None);
+    stage.feed.subscribed(&mut stage.out);
+    let early = stage.request().expect("a head read");
+    stage.feed.subscribed(&mut stage.out);
+    assert_eq!(stage.request(), None, "one request at a time");
+    stage.answer_to(&early, Ok(Answer::Head(Seq(4))));
+    stage.answer(Ask::Head, Ok(Answer::Head(Seq(7))));
+    stage.answer(range(4, 7), rows(&[6]));
+    assert_eq!(stage.feed.horizon(), Some(Seq(7)));
+    assert_eq!(stage.request(), None);
+    assert_eq!(
+        stage.out.take(A),
+        "joined 4, replay 4, synced 4, 6, synced 7"
+    );
+}
+
+#[test]
+fn live_message_is_given_once() {
+    let mut stage = Stage::at(4);
+    stage.join(A, None);
+    stage.out.take(A);
+    assert!(stage.message(frame(6)));
+    assert!(!stage.message(frame(6)), "in recent");
+    assert!(!stage.message(frame(4)), "at the horizon");
+    assert!(!stage.message(copy(8, 6)), "a copy");
+    stage.stored(4, 8, Some(&[6]));
+    assert!(!stage.message(frame(6)), "below the horizon");
+    assert_eq!(stage.out.take(A), "6, synced 8");
+    assert_eq!(stage.request(), None);
+}
+
+#[test]
+fn ordered_socket_gets_rows_in_their_order() {
+    let mut stage = Stage::at(4);
+    stage.join_ordered(A);
+    stage.join(B, None);
+    stage.out.take(B);
+    stage.message(frame(7));
+    stage.message(frame(6));
+    assert_eq!(stage.out.take(A), "joined 4, replay 4, synced 4");
+    stage.stored(4, 7, Some(&[6, 7]));
+    assert_eq!(stage.out.take(A), "6, 7, synced 7");
+    assert_eq!(stage.out.take(B), "7, 6, synced 7");
+}
+
+#[test]
+fn missing_row_is_fetched_and_given_before_synced() {
+    let mut stage = Stage::at(4);
+    stage.join(A, None);
+    stage.out.take(A);
+    stage.message(frame(6));
+    stage.stored(4, 7, Some(&[5, 6, 7]));
+    let request = stage.request().expect("a fetch");
+    assert_eq!(request.ask, Ask::Rows(vec![Seq(5), Seq(7)]));
+    // It comes by itself meanwhile: what to give is decided at the answer.
+    stage.message(frame(7));
+    stage.answer_to(&request, rows(&[5, 7]));
+    assert_eq!(stage.out.take(A), "6, 7, 5, synced 7");
+}
+
+#[test]
+fn listed_row_that_is_not_there_is_asked_again() {
+    let mut stage = Stage::at(4);
+    stage.stored(4, 6, Some(&[5, 6]));
+    stage.answer(Ask::Rows(vec![Seq(5), Seq(6)]), rows(&[5]));
+    assert_eq!(stage.feed.horizon(), Some(Seq(4)));
+    assert_eq!(stage.request(), None);
+    stage.now_ms = stage.feed.next_due_ms().expect("again");
+    stage.answer(Ask::Rows(vec![Seq(5), Seq(6)]), rows(&[5, 6]));
+    assert_eq!(stage.feed.horizon(), Some(Seq(6)));
+}
+
+#[test]
+fn announcement_that_starts_above_the_horizon_is_fetched_as_a_range_in_pages() {
+    let mut stage = Stage::at(4);
+    stage.join(A, None);
+    stage.out.take(A);
+    stage.stored(6, 9, Some(&[9]));
+    stage.answer(range(4, 9), rows(&[5, 6]));
+    // From here on the list covers the rest.
+    stage.answer(Ask::Rows(vec![Seq(9)]), rows(&[9]));
+    assert_eq!(stage.out.take(A), "5, 6, synced 6, 9, synced 9");
+    stage.stored(4, 6, Some(&[5, 6]));
+    assert_eq!(stage.feed.horizon(), Some(Seq(9)), "never goes back");
+    assert_eq!(stage.request(), None);
+}
+
+#[test]
+fn fifth_announcement_makes_one_range() {
+    let mut stage = Stage::at(4);
+    for from in [9, 8, 7, 6, 5] {
+        stage.stored(from, from + 1, Some(&[from + 1]));
+    }
+    stage.answer(range(4, 10), rows(&[6, 7]));
+    stage.answer(range(7, 10), rows(&[]));
+    assert_eq!(stage.feed.horizon(), Some(Seq(10)));
+    assert_eq!(stage.feed.take_counts().merged, 1);
+}
+
+#[test]
+fn row_is_given_though_its_id_is_known() {
+    let mut stage = Stage::at(4);
+    stage.join(A, None);
+    stage.out.take(A);
+    stage.message(copy(6, 5));
+    stage.stored(4, 5, Some(&[5]));
+    stage.answer(Ask::Rows(vec![Seq(5)]), rows(&[5]));
+    assert_eq!(stage.out.take(A), "6, 5, synced 5");
+    // The copy is gone from what later sockets are given.
+    stage.join(B, None);
+    assert_eq!(stage.out.take(B), "joined 5, replay 5, synced 5");
+}
+
+#[test]
+fn frame_past_the_bound_is_fetched_for_those_that_came_later() {
+    let mut stage = Stage::at(4);
+    stage.feed = Feed::new(channel(), Limits::with(1, 2, 16, 5_000));
+    stage.feed.subscribed(&mut stage.out);
+    stage.answer(Ask::Head, Ok(Answer::Head(Seq(4))));
+    stage.join(A, None);
+    stage.message(frame(5));
+    stage.message(frame(6));
+    stage.join(B, None);
+    stage.stored(4, 6, Some(&[5, 6]));
+    stage.answer(Ask::Rows(vec![Seq(6)]), rows(&[6]));
+    let given = "joined 4, replay 4, synced 4, 5, 6, synced 6";
+    assert_eq!(stage.out.take(A), given);
+    assert_eq!(
+        stage.out.take(B),
+        "joined 4, replay 4, 5, synced 4, 6, synced 6"
+    );
+}
+
+#[test]
+fn join_with_a_cursor_reads_pages_and_is_handed_what_is_live() {
+    let mut stage = Stage::at(9);
+    stage.message(frame(12));
+    stage.message(frame(10));
+    stage.join(A, Some(3));
+    assert_eq!(stage.out.take(A), "", "the reply goes with the first page");
+    stage.answer(range(3, 9), rows(&[5, 6]));
+    stage.message(frame(11));
+    assert_eq!(stage.out.take(A), "joined 9, replay 3, 5, 6, synced 6");
+    stage.answer(range(6, 9), rows(&[8]));
+    assert_eq!(stage.out.take(A), "8, synced 9, 12, 10, 11");
+    stage.message(frame(13));
+    assert_eq!(stage.out.take(A), "13");
+}
+
+#[test]
+fn readers_share_pages_and_no_cursor_goes_back() {
+    let mut stage = Stage::at(9);
+    stage.join(A, Some(3));
+    let page = stage.request().expect("a page");
+    stage.join(B, Some(5));
+    let c = SocketId(3);
+    stage.join(c, Some(7));
+    stage.answer_to(&page, rows(&[5, 6]));
+    assert_eq!(stage.out.take(A), "joined 9, replay 3, 5, 6, synced 6");
+    assert_eq!(stage.out.take(B), "joined 9, replay 5, 6, synced 6");
+    assert_eq!(stage.out.take(c), "");
+    stage.answer(range(6, 9), rows(&[8]));
+    for socket in [A, B] {
+        assert_eq!(stage.out.take(socket), "8, synced 9");
+    }
+    assert_eq!(stage.out.take(c), "joined 9, replay 7, 8, synced 9");
+}
+
+#[test]
+fn page_ends_where_the_outbox_is_full() {
+    let mut stage = Stage::at(9);
+    stage.out.room.insert(A, 1);
+    stage.join(A, Some(3));
+    stage.answer(range(3, 9), rows(&[5, 6]));
+    assert_eq!(stage.out.take(A), "joined 9, replay 3, 5, synced 5");
+    assert_eq!(stage.request(), None, "no page without room");
+    stage.room(A, 9);
+    stage.answer(range(5, 9), rows(&[6, 8]));
+    assert_eq!(stage.out.take(A), "6, 8, synced 8");
+    stage.answer(range(8, 9), rows(&[]));
+    assert_eq!(stage.out.take(A), "synced 9");
+}
+
+#[test]
+fn refused_frame_detaches_and_is_given_again_under_half() {
+    let mut stage = Stage::at(4);
+    stage.out.room.insert(A, 1);
+    stage.join(A, None);
+    stage.out.take(A);
+    stage.message(frame(6));
+    stage.message(frame(8));
+    stage.message(frame(7));
+    assert_eq!(stage.out.take(A), "6, replay 4");
+    stage.room(A, 1);
+    assert_eq!(stage.out.take(A), "8", "in order of arrival");
+    stage.stored(4, 8, Some(&[6, 7, 8]));
+    assert_eq!(stage.out.take(A), "", "a reader gets no synced of the feed");
+    stage.room(A, 9);
+    stage.answer(range(4, 8), rows(&[6, 7]));
+    assert_eq!(stage.out.take(A), "replay 4, 6, 7, synced 7");
+    stage.answer(range(7, 8), rows(&[8]));
+    assert_eq!(stage.out.take(A), "8, synced 8");
+    assert_eq!(stage.feed.take_counts().detached, 1);
+}
+
+#[test]
+fn refused_row_of_a_repair_detaches_at_the_old_horizon() {
+    let mut stage = Stage::at(4);
+    stage.out.room.insert(A, 1);
+    stage.join_ordered(A);
+    stage.out.take(A);
+    stage.stored(4, 6, Some(&[5, 6]));
+    stage.answer(Ask::Rows(vec![Seq(5), Seq(6)]), rows(&[5, 6]));
+    assert_eq!(stage.out.take(A), "5, replay 4");
+}
+
+#[test]
+fn cursor_above_the_head_is_lost_only_after_a_head_read_of_its_own() {
+    let mut stage = Stage::at(4);
+    stage.join(A, Some(6));
+    stage.join(B, Some(9));
+    stage.answer(Ask::Head, Ok(Answer::Head(Seq(7))));
+    assert_eq!(stage.out.take(A), "", "repair first");
+    assert_eq!(stage.out.take(B), "lost 4, replay 4, synced 4");
+    stage.answer(range(4, 7), rows(&[5, 7]));
+    assert_eq!(stage.out.take(B), "5, 7, synced 7");
+    stage.answer(range(6, 7), rows(&[7]));
+    assert_eq!(stage.out.take(A), "joined 7, replay 6, 7, synced 7");
+}
+
+#[test]
+fn store_away_at_first_means_live_only_until_the_horizon_is_known() {
+    let mut stage = Stage::new(1_000);
+    stage.feed.subscribed(&mut stage.out);
+    stage.message(frame(5));
+    stage.join(A, Some(2));
+    stage.answer(Ask::Head, away());
+    assert_eq!(stage.out.take(A), "lost null, replay 0, 5");
+    stage.join(B, None);
+    assert_eq!(stage.out.take(B), "lost null, replay 0, 5");
+    stage.message(frame(6));
+    stage.now_ms = stage.feed.next_due_ms().expect("again");
+    stage.answer(Ask::Head, Ok(Answer::Head(Seq(5))));
+    for socket in [A, B] {
+        assert_eq!(stage.out.take(socket), "6, replay 5, synced 5");
+    }
+    stage.stored(5, 6, Some(&[6]));
+    assert_eq!(stage.out.take(A), "synced 6");
+}
+
+#[test]
+fn failed_page_is_lost_for_a_new_join_and_repeated_for_a_promised_one() {
+    let mut stage = Stage::at(9);
+    stage.join(A, Some(3));
+    stage.answer(range(3, 9), rows(&[5, 6]));
+    stage.join(B, Some(5));
+    stage.out.take(A);
+    stage.answer(range(5, 9), away());
+    assert_eq!(stage.out.take(B), "lost 9, replay 9, synced 9");
+    assert_eq!(stage.out.take(A), "");
+    // Also one that comes while it is away.
+    stage.join(B, Some(5));
+    assert_eq!(stage.out.take(B), "lost 9, replay 9, synced 9");
+    stage.answer(Ask::Head, away());
+    stage.now_ms = 1_000;
+    stage.answer(Ask::Head, away());
+    stage.answer(range(6, 9), away());
+    stage.now_ms = 6_000;
+    stage.answer(Ask::Head, away());
+    stage.answer(range(6, 9), away());
+    assert_eq!(stage.out.take(A), "close slow");
+    assert!(!stage.feed.contains(A));
+}
+
+#[test]
+fn store_that_is_back_is_found_out_though_nobody_reads() {
+    let mut stage = Stage::at(9);
+    stage.join(A, Some(3));
+    stage.answer(range(3, 9), away());
+    stage.answer(Ask::Head, Ok(Answer::Head(Seq(9))));
+    stage.join(B, Some(8));
+    stage.answer(range(8, 9), rows(&[9]));
+    assert_eq!(stage.out.take(B), "joined 9, replay 8, 9, synced 9");
+    assert_eq!(stage.request(), None);
+    assert_eq!(stage.feed.next_due_ms(), None);
+}
+
+#[test]
+fn failed_fetch_is_repeated_and_live_goes_on() {
+    let mut stage = Stage::at(4);
+    stage.join(A, None);
+    stage.out.take(A);
+    stage.stored(4, 5, Some(&[5]));
+    stage.answer(Ask::Rows(vec![Seq(5)]), away());
+    stage.message(frame(6));
+    assert_eq!(stage.out.take(A), "6");
+    // What the fetch is for comes by itself.
+    stage.message(frame(5));
+    assert_eq!(stage.out.take(A), "5, synced 5");
+}
+
+#[test]
+fn second_join_replaces_the_first_and_leave_ends_it() {
+    let mut stage = Stage::at(9);
+    stage.join(A, Some(3));
+    stage.join(A, None);
+    assert_eq!(stage.feed.len(), 1);
+    assert_eq!(stage.request(), None, "the first wants no page any more");
+    assert_eq!(stage.out.take(A), "joined 9, replay 9, synced 9");
+    stage.feed.leave(A, &mut stage.out);
+    stage.message(frame(10));
+    assert_eq!(stage.out.take(A), "");
+    assert!(stage.feed.is_idle());
+}
+
+#[test]
+fn dropped_feed_gives_its_bytes_back() {
+    let limits = Limits::new(3);
+    let mut feed = Feed::new(channel(), limits.clone());
+    let mut out = Wire::default();
+    for seq in 1..=9 {
+        feed.message(frame(seq), &mut out);
+    }
+    assert_eq!(limits.frame_bytes_used(), 3);
+    assert_eq!(feed.take_counts().unkept, 6);
+    drop(feed);
+    assert_eq!(limits.frame_bytes_used(), 0);
+}
+
+#[test]
+fn answer_to_another_feed_is_ignored() {
+    let limits = Limits::new(1_000);
+    let mut out = Wire::default();
+    let mut old = Feed::new(channel(), limits.clone());
+    old.subscribed(&mut out);
+    let request = old.next_request(0, &out).expect("a head read");
+    let mut new = Feed::new(channel(), limits);
+    new.subscribed(&mut out);
+    new.next_request(0, &out).expect("a head read");
+    new.answer(request.id, Ok(Answer::Head(Seq(9))), 0, &mut out);
+    assert_eq!(new.horizon(), None);
+}
+
+#[test]
+fn sweep_suspects_what_stays_below_for_300_ms() {
+    let at = |seq| move |_| Horizon::At(Seq(seq));
+    let mut sweeper = Sweeper::new(1);
+    assert!(!sweeper.is_ready());
+    assert!(sweeper.since(0).is_empty());
+    sweeper.swept(0, vec![(0, Seq(4))], &[(5, Seq(4))], 0, |_| Horizon::NoFeed);
+    assert!(sweeper.is_ready());
+    assert_eq!(sweeper.since(0), [(0, Seq(4))]);
+    assert_eq!(sweeper.next_due_ms(), None, "no feed, no suspect");
+    sweeper.swept(0, vec![(0, Seq(6))], &[(5, Seq(6))], 700, at(4));
+    assert_eq!(sweeper.due(999, at(4)), []);
+    assert_eq!(sweeper.next_due_ms(), Some(1_000));
+    assert_eq!(sweeper.due(1_000, at(4)), [(5, Seq(6))]);
+    assert_eq!(sweeper.due(2_000, at(4)), [], "told once");
+    sweeper.swept(0, vec![(0, Seq(8))], &[(5, Seq(8))], 2_000, at(4));
+    assert_eq!(sweeper.due(2_300, at(8)), [], "it came by itself");
+}
+
+#[test]
+fn suspect_waits_for_its_horizon() {
+    let unknown = |_| Horizon::Unknown;
+    let mut sweeper = Sweeper::new(1);
+    sweeper.swept(0, vec![(0, Seq(8))], &[(5, Seq(8))], 0, unknown);
+    assert_eq!(sweeper.due(5_000, unknown), []);
+    let due = sweeper.next_due_ms().expect("it waits");
+    assert_eq!(sweeper.due(due, |_| Horizon::At(Seq(7))), [(5, Seq(8))]);
+}

@@ -17,6 +17,8 @@ macro_rules! rules {
 }
 
 rules! {
+    SyncedIsNeverAhead,
+    FailedSweepKeepsItsPositions,
     HeadAfterSubscribe,
     HorizonConsulted,
     RecentConsulted,
@@ -32,8 +34,9 @@ rules! {
     EarlierHeadReadDoesNotCount,
     FullWaitingIsMerged,
     HorizonNeverGoesBack,
+    ListedRowsAreFetched,
     AnnouncementAboveIsFetched,
-    FailedFetchIsRepeated,
+    FailedIsRepeated,
     MissingRowIsAskedAgain,
     FullPageIsNotTheEnd,
     DecidedAtTheAnswer,
