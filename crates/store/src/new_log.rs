@@ -150,7 +150,8 @@ async fn freeze(conn: &mut PgConnection, shard: usize, store_id: Uuid) -> Result
     .fetch_one(conn)
     .await
     .map_err(in_place)?;
-    Ok(Seq::from_db(top).0)
+    // Of an interrupted run a shard may have a base already, and nothing above it yet.
+    Ok(Seq::from_db(top).0.max(found.base))
 }
 
 async fn restart(conn: &mut PgConnection, identity: &LogIdentity) -> sqlx::Result<()> {
