@@ -1,8 +1,9 @@
 //! What runs, in a file: written by the supervisor, read by the other commands.
 
 use anyhow::{Context, Result};
-use hubbub_stack::{Endpoints, Ready, Stack};
+use hubbub_stack::{Endpoints, Ready, Role, Server, Stack};
 use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// One server of the stack.
@@ -11,7 +12,10 @@ pub(crate) struct Part {
     pub(crate) name: String,
     /// 0 while it is down.
     pub(crate) pid: u32,
+    /// Where its clients connect; a consumer has none.
+    pub(crate) addr: Option<SocketAddr>,
     pub(crate) log: PathBuf,
+    /// How to ask whether it is ready, which for our own programs is another port.
     pub(crate) ready: Ready,
 }
 
@@ -29,6 +33,7 @@ impl State {
         let parts = stack.servers().into_iter().map(|server| Part {
             name: server.name(),
             pid: server.pid().unwrap_or(0),
+            addr: client_addr(stack, server),
             log: server.log_path(),
             ready: server.ready().clone(),
         });
@@ -63,6 +68,21 @@ impl State {
     pub(crate) fn forget(dir: &Path) {
         // Without its supervisor the file means nothing anyway.
         std::fs::remove_file(path(dir)).ok();
+    }
+}
+
+fn client_addr(stack: &Stack, server: &Server) -> Option<SocketAddr> {
+    let mut services = stack
+        .edges()
+        .iter()
+        .chain(stack.apis())
+        .chain(stack.consumers());
+    let name = server.name();
+    match services.find(|service| service.name() == name) {
+        Some(service) if service.role() == Role::Consumer => None,
+        Some(service) => Some(service.addr()),
+        None if name == stack.haproxy().name() => Some(stack.haproxy().front()),
+        None => Some(server.ready().addr()),
     }
 }
 

@@ -47,6 +47,10 @@ pub(super) async fn print(state: &State, screen: Screen) -> bool {
         "  front {}   stats {}",
         state.endpoints.front_url, state.endpoints.stats_url
     );
+    println!(
+        "  {:<12} {:<9} {:>8}  {:<16} {:<16} log",
+        "name", "state", "pid", "address", "ops"
+    );
     for (part, &ready) in state.parts.iter().zip(&ready) {
         let word = match (part.pid, ready) {
             (_, true) => screen.green("ready    "),
@@ -54,9 +58,11 @@ pub(super) async fn print(state: &State, screen: Screen) -> bool {
             _ => screen.yellow("not ready"),
         };
         let Part { name, pid, log, .. } = part;
+        let addr = part.addr.map_or("-".to_owned(), |addr| addr.to_string());
+        let asked = part.ready.addr().to_string();
+        let ops = if asked == addr { "-" } else { &asked };
         println!(
-            "  {name:<12} {word}  pid {pid:<7} {:<22} {}",
-            part.ready.addr(),
+            "  {name:<12} {word} {pid:>8}  {addr:<16} {ops:<16} {}",
             log.display()
         );
     }
@@ -68,7 +74,7 @@ async fn print_json(state: &State) -> Result<bool> {
     let parts = state.parts.iter().zip(&ready).map(|(part, ready)| {
         json!({
             "name": part.name, "pid": part.pid, "ready": ready,
-            "addr": part.ready.addr(), "log": part.log,
+            "addr": part.addr, "ops": part.ready.addr(), "log": part.log,
         })
     });
     let report = json!({

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hubbub_stack::{External, Options, Postgres, Stack};
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{IsTerminal, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const LEFTOVERS: [&str; 7] = [
     "haproxy",
     "log",
     "state.json",
-    "token-secret",
+    "jwt.secret",
     "up.log",
 ];
 const POLL: Duration = Duration::from_millis(50);
@@ -184,7 +184,11 @@ fn welcome(stack: &Stack, screen: Screen, took: Duration) {
     println!("  ./dev hubbub history Maths --as John");
     println!("  ./dev hubbub pubsub channels");
     println!();
-    println!("Stop with Ctrl-C here, or with ./dev down.");
+    if std::io::stdin().is_terminal() {
+        println!("Stop with Ctrl-C here, or with ./dev down.");
+    } else {
+        println!("Stop with ./dev down.");
+    }
 }
 
 /// Removes what a stack leaves behind, and nothing else: the directory may be anybody's.

@@ -79,20 +79,11 @@ pub(super) async fn start(options: Options, report: Report<'_>) -> Result<Stack>
     let backends = |all: &[Service]| all.iter().map(Service::backend).collect::<Vec<Backend>>();
     let (edge_backends, api_backends) = (backends(&edges), backends(&apis));
     let ours = edges.iter().chain(&apis).chain(&consumers);
-    let origins = origins(&endpoints);
-    let (haproxy, _) = tokio::try_join!(
-        timed(report, "haproxy", || endpoints.front_url.clone(), async {
-            Haproxy::launch(
-                &dir.join("haproxy"),
-                ports,
-                &edge_backends,
-                &api_backends,
-                &origins,
-            )
-            .await
-        }),
-        try_join_all(ours.map(|service| start_service(service, report))),
-    )?;
+    try_join_all(ours.map(|service| start_service(service, report))).await?;
+    // Last, so that its first look finds everybody: a server that was down once begins slowly.
+    let (home, origins) = (dir.join("haproxy"), origins(&endpoints));
+    let haproxy = Haproxy::launch(&home, ports, &edge_backends, &api_backends, &origins);
+    let haproxy = timed(report, "haproxy", || endpoints.front_url.clone(), haproxy).await?;
     Ok(Stack {
         haproxy,
         edges,
@@ -315,7 +306,7 @@ fn origins(endpoints: &Endpoints) -> Vec<String> {
 
 /// Makes the key once per directory: tokens stay valid over restarts.
 fn token_secret(dir: &Path) -> Result<PathBuf> {
-    let path = dir.join("token-secret");
+    let path = dir.join("jwt.secret");
     if path.exists() {
         return Ok(path);
     }
