@@ -65,7 +65,7 @@ pub struct Config {
     pub pod_id: Option<PodId>,
 
     /// The region that this process belongs to.
-    #[arg(long, env = "HUBBUB_REGION", default_value = "local")]
+    #[arg(long, env = "HUBBUB_REGION", default_value = "home")]
     pub region: String,
 
     /// Origins of web pages that may call the API, exact (`https://chat.example.com`), separated by

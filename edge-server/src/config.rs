@@ -66,7 +66,7 @@ pub struct Config {
     pub max_sockets_per_user: usize,
 
     /// Milliseconds between WebSocket pings. Silence for 10 s longer than that is death.
-    #[arg(long, env = "HUBBUB_HEARTBEAT_MS", default_value_t = 15_000)]
+    #[arg(long, env = "HUBBUB_SOCKET_HEARTBEAT_MS", default_value_t = 15_000)]
     pub heartbeat_ms: u64,
 
     /// Milliseconds without a byte sent, while something waits, after which a socket is closed

@@ -112,7 +112,7 @@ struct State {
     limits: Limits,
     counts: Counts,
     next_epoch: u64,
-    /// The lease lapsed: everything is held until it is back.
+    /// There is no lease: everything is held until it is there.
     suspended: bool,
 }
 
@@ -335,7 +335,7 @@ impl Hub {
                 limits: Limits::new(recent_bytes as u64),
                 counts: Counts::default(),
                 next_epoch: 1,
-                suspended: false,
+                suspended: true,
             }),
             next_socket: AtomicU64::new(1),
             evictions: AtomicU64::new(0),
@@ -567,9 +567,9 @@ impl Hub {
 
     /// The bus is lost, or this pod's lease has lapsed: nothing is relayed before the memberships
     /// were read again.
-    pub(crate) fn hold_all(&self, suspend: bool) {
+    pub(crate) fn hold_all(&self) {
         let mut state = self.state.lock();
-        state.suspended |= suspend;
+        state.suspended = true;
         for channel in state.channels.values_mut() {
             channel.gate = Gate::Held;
             channel.members.clear();

@@ -89,7 +89,12 @@ pub(crate) struct Edge {
     started: Instant,
     /// Until when the lease is ours, milliseconds of this edge's clock.
     lease_until_ms: AtomicU64,
+    /// Everything is held: there is no lease, or it may have been forgotten.
     suspended: AtomicBool,
+    /// Counts losses of the bus: a renewal that began before one says nothing.
+    losses: AtomicU64,
+    /// Wakes the lease's task: a renewal is wanted now.
+    pub(crate) renew_now: Notify,
 }
 
 impl std::fmt::Debug for Edge {
@@ -187,11 +192,31 @@ impl Edge {
         if !self.lease_is_valid() && !self.suspended.swap(true, Ordering::AcqRel) {
             self.metrics.lease_lapses.inc();
             tracing::warn!(pod = %self.pod, "the lease lapsed: nothing is relayed until it is back");
-            self.hub.hold_all(true);
+            self.hub.hold_all();
         }
     }
 
-    pub(crate) fn lease_renewed(&self, until: Instant) {
+    /// The bus was lost. A Redis that came back empty has forgotten the lease, and removals were
+    /// answered without this pod: nothing is relayed before the lease is there again and the
+    /// memberships were read again.
+    pub(crate) fn bus_lost(&self) {
+        self.losses.fetch_add(1, Ordering::AcqRel);
+        self.lease_until_ms.store(0, Ordering::Release);
+        self.suspended.store(true, Ordering::Release);
+        self.hub.hold_all();
+        self.renew_now.notify_one();
+    }
+
+    /// How often the bus was lost.
+    pub(crate) fn losses(&self) -> u64 {
+        self.losses.load(Ordering::Acquire)
+    }
+
+    /// A renewal that began after the `losses`-th loss of the bus succeeded.
+    pub(crate) fn lease_renewed(&self, until: Instant, losses: u64) {
+        if self.losses() != losses {
+            return;
+        }
         // If it had lapsed before this renewal, everything was missed since.
         self.check_lease();
         let until_ms = until.saturating_duration_since(self.started).as_millis() as u64;
@@ -286,7 +311,9 @@ impl Pod {
             subjects: Mutex::new(LruCache::new(SUBJECTS)),
             started: Instant::now(),
             lease_until_ms: AtomicU64::new(0),
-            suspended: AtomicBool::new(false),
+            suspended: AtomicBool::new(true),
+            losses: AtomicU64::new(0),
+            renew_now: Notify::new(),
             config,
         });
         let debug = {
@@ -361,6 +388,7 @@ impl Pod {
         spawn("tick", boxed(tasks::tick(Arc::clone(&edge))));
         spawn("heartbeat", boxed(tasks::heartbeat(Arc::clone(&edge))));
         start::wait_for_bus(&edge, BUS_AT_START).await;
+        edge.readiness.set_ready();
         lifecycle.spawn(
             "accept",
             OnError::Stop,

@@ -54,7 +54,7 @@ fn on_event(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
         Event::Lost => {
             edge.metrics.bus_event("lost");
             tracing::warn!("the bus was lost: channels are held until memberships were read again");
-            edge.hub.hold_all(false);
+            edge.bus_lost();
         }
     }
 }

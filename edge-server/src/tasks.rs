@@ -26,10 +26,10 @@ const RENEW_DEADLINE: Duration = Duration::from_secs(2);
 /// Renews the lease; a lapse holds every channel (`Edge::check_lease`), a return subscribes anew.
 pub(crate) async fn lease(edge: Arc<Edge>) -> Result<(), Infallible> {
     loop {
-        let begun = Instant::now();
+        let (begun, losses) = (Instant::now(), edge.losses());
         match timeout(RENEW_DEADLINE, edge.leases.renew(&edge.pod)).await {
             // Counted from before the command: the key cannot expire earlier than that.
-            Ok(Ok(())) => edge.lease_renewed(begun + LEASE),
+            Ok(Ok(())) => edge.lease_renewed(begun + LEASE, losses),
             Ok(Err(error)) => {
                 edge.metrics.lease_failures.inc();
                 tracing::debug!(error = %error, "renew the lease");
@@ -43,7 +43,12 @@ pub(crate) async fn lease(edge: Arc<Edge>) -> Result<(), Infallible> {
         } else {
             RENEW_EVERY / 5
         };
-        sleep(pause.mul_f64(0.8 + rand::random::<f64>() * 0.2)).await;
+        // Waits for the next renewal, or for the word that one is wanted now; a storm of those
+        // still leaves a pause.
+        tokio::select! {
+            () = sleep(pause.mul_f64(0.8 + rand::random::<f64>() * 0.2)) => {}
+            () = edge.renew_now.notified() => sleep(RENEW_EVERY / 50).await,
+        }
         edge.check_lease();
     }
 }

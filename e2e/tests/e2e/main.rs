@@ -1,0 +1,12 @@
+//! Everything at once, through HAProxy: what the README promises, on real servers that are
+//! killed, frozen and brought back.
+
+mod chat;
+mod consumer;
+mod edge_crash;
+mod kafka_down;
+mod readme;
+mod redis_loss;
+mod shard_down;
+mod slow;
+mod thousand;
