@@ -1,6 +1,7 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use hubbub_log::{Consumer, ConsumerEvent, LogRecord, Metrics, watermarks};
+use hubbub_log::{Consumer, ConsumerEvent, LogRecord, Metrics, create_topic, watermarks};
+use hubbub_stack::{Kafka, Port, Purpose};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
@@ -10,8 +11,8 @@ use rdkafka::{
 use tokio::{sync::mpsc, time::timeout};
 
 use crate::support::{
-    Books, DEADLINE, FromBook, Reader, append_some, appender, channel, channel_in, consumer_config,
-    eventually, fresh,
+    Books, DEADLINE, FromBook, Reader, append_some, appender, channel, channel_in, config,
+    consumer_config, eventually, fresh,
 };
 
 fn value(metrics: &Metrics, name: &str) -> f64 {
@@ -285,5 +286,30 @@ async fn leaving_waits_for_the_tasks_but_not_for_ever() -> anyhow::Result<()> {
         bounds.contains(&took),
         "a task that hangs costs 2 s, not {took:?}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn broker_that_restarts_costs_nothing_and_one_that_is_gone_does_not_hold_the_stop()
+-> anyhow::Result<()> {
+    let dir = tempfile::tempdir()?;
+    let (broker, controller) = (Port::free()?, Port::free()?);
+    let kafka = Kafka::launch(dir.path(), broker, controller, Purpose::ThrowAway).await?;
+    let log = config(kafka.brokers(), 2);
+    create_topic(&log, 1).await?;
+    let books = Books::default();
+    let reader = Reader::start(&log, &log.topic, &books);
+    append_some(&log, channel_in(0, 2), 100).await;
+    eventually("rows before", || books.lock().count() == 100).await;
+    kafka.kill().await;
+    kafka.start().await?;
+    append_some(&log, channel_in(1, 2), 100).await;
+    eventually("rows after", || books.lock().count() == 200).await;
+    assert!(books.lock().is_dense());
+    kafka.kill().await;
+    let began = tokio::time::Instant::now();
+    reader.stop().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(11), "stopped in {took:?}");
     Ok(())
 }
