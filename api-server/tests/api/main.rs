@@ -1,0 +1,10 @@
+//! The API on real servers: Redis, Kafka and Postgres. Rows are written as the consumer writes them.
+
+mod bodies;
+mod history;
+mod lifecycle;
+mod membership;
+mod outages;
+mod permissions;
+mod sending;
+mod support;
