@@ -10,35 +10,34 @@ use hubbub_store::{Incoming, NewRow};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Piece {
     pub(crate) records: Vec<Incoming>,
-    /// The position after each record.
-    after: Vec<i64>,
+    /// The same as they came, for a dead letter that keeps its record whole.
+    came: Vec<LogRecord>,
 }
 
 impl Piece {
     /// Reads what came from the log. Nothing fails: what can never be stored is a dead letter.
-    pub(crate) fn read(partition: i32, partitions: u32, records: Vec<LogRecord>) -> Self {
-        let after = records.iter().map(|record| record.next_offset).collect();
+    pub(crate) fn read(partition: i32, partitions: u32, came: Vec<LogRecord>) -> Self {
         let read = |record| read(partition, partitions, record);
-        let records = records.into_iter().map(read).collect();
-        Self { records, after }
+        let records = came.iter().map(read).collect();
+        Self { records, came }
     }
 
     /// The position after the last record; `None` if there is none.
     pub(crate) fn next_offset(&self) -> Option<i64> {
-        self.after.last().copied()
+        self.came.last().map(|record| record.next_offset)
     }
 
     fn split(mut self) -> (Self, Self) {
         let half = self.records.len() / 2;
         let rest = Self {
             records: self.records.split_off(half),
-            after: self.after.split_off(half),
+            came: self.came.split_off(half),
         };
         (self, rest)
     }
 }
 
-fn read(partition: i32, partitions: u32, record: LogRecord) -> Incoming {
+fn read(partition: i32, partitions: u32, record: &LogRecord) -> Incoming {
     let decoded = match &record.payload {
         Some(payload) => Record::decode(payload),
         // Reads as what it is: a payload without a record.
@@ -53,7 +52,7 @@ fn read(partition: i32, partitions: u32, record: LogRecord) -> Incoming {
         }
     };
     match decoded.and_then(belongs) {
-        Ok(read) => Incoming::Row(row(&record, read)),
+        Ok(read) => Incoming::Row(row(record, read)),
         Err(error) => dead(record, error.to_string()),
     }
 }
@@ -72,12 +71,13 @@ fn row(from: &LogRecord, record: Record) -> NewRow {
     }
 }
 
-fn dead(from: LogRecord, error: String) -> Incoming {
+/// The record whole, as it came.
+fn dead(from: &LogRecord, error: String) -> Incoming {
     Incoming::Dead {
         seq: from.seq,
-        channel: channel_of(&from),
-        payload: from.payload,
-        key: from.key,
+        channel: channel_of(from),
+        payload: from.payload.clone(),
+        key: from.key.clone(),
         ts_ms: from.ts_ms,
         error,
     }
@@ -132,30 +132,16 @@ impl Pieces {
             self.waiting.push_front(first);
             return false;
         }
-        let Piece { records, after } = piece;
+        let mut piece = piece;
         let mut made = false;
-        let records = records.into_iter().map(|record| match record {
-            Incoming::Row(row) => {
+        for (record, came) in piece.records.iter_mut().zip(&piece.came) {
+            if matches!(record, Incoming::Row(_)) {
+                *record = dead(came, reason.to_owned());
                 made = true;
-                bury(row, reason)
             }
-            dead @ Incoming::Dead { .. } => dead,
-        });
-        let records = records.collect();
-        self.again(Piece { records, after });
+        }
+        self.again(piece);
         made
-    }
-}
-
-/// The record as it would have been stored: its payload in the log said the same.
-fn bury(row: NewRow, reason: &str) -> Incoming {
-    Incoming::Dead {
-        seq: row.seq,
-        channel: Some(row.channel),
-        key: Some(row.channel.to_string().into_bytes()),
-        payload: Some(row.body.into_bytes()),
-        ts_ms: row.ts_ms,
-        error: reason.to_owned(),
     }
 }
 
@@ -251,6 +237,31 @@ mod tests {
             assert_eq!(*channel, expected, "{came:?}");
             assert!(!error.is_empty());
         }
+    }
+
+    #[test]
+    fn record_that_the_store_refuses_is_kept_as_it_came() {
+        let home = channel(5);
+        let partition = partition_of(home, PARTITIONS);
+        let came = record(3, Some(b"any key"), Some(message(home)));
+        let piece = Piece::read(partition, PARTITIONS, vec![came.clone()]);
+        let mut pieces = Pieces::new(Piece::default());
+        assert!(pieces.refused(piece, "refused"), "a dead letter is made");
+        let piece = pieces.next().expect("it comes next");
+        assert_eq!(piece.next_offset(), Some(4));
+        let Incoming::Dead {
+            channel,
+            payload,
+            key,
+            error,
+            ..
+        } = only(&piece)
+        else {
+            panic!("a dead letter: {piece:?}");
+        };
+        assert_eq!((payload, key), (&came.payload, &came.key));
+        assert_eq!((*channel, error.as_str()), (Some(home), "refused"));
+        assert!(!pieces.refused(piece, "again"), "it is one already");
     }
 
     #[test]
