@@ -45,11 +45,11 @@ impl Role {
     }
 
     /// The port before that of the first one, for clients and for operators.
-    pub(crate) fn standard_ports(self) -> (u16, u16) {
+    pub(crate) fn standard_ports(self) -> (Option<u16>, u16) {
         match self {
-            Self::Edge => (8100, 9100),
-            Self::Api => (8200, 9200),
-            Self::Consumer => (8300, 9300),
+            Self::Edge => (Some(8100), 9100),
+            Self::Api => (Some(8200), 9200),
+            Self::Consumer => (None, 9300),
         }
     }
 }
@@ -59,7 +59,8 @@ impl Role {
 pub struct Service {
     server: Server,
     role: Role,
-    listen: Port,
+    /// A consumer has none.
+    listen: Option<Port>,
     ops: Port,
 }
 
@@ -68,7 +69,7 @@ impl Service {
     pub(crate) fn new(
         role: Role,
         n: usize,
-        (listen, ops): (Port, Port),
+        (listen, ops): (Option<Port>, Port),
         mut env: Vec<(String, String)>,
         bin_dir: &Path,
         log_dir: &Path,
@@ -77,7 +78,7 @@ impl Service {
         let mut set = |key: &str, value: String| env.push((key.to_owned(), value));
         set("HUBBUB_POD_ID", name.clone());
         set("HUBBUB_OPS_ADDR", ops.addr().to_string());
-        if role != Role::Consumer {
+        if let Some(listen) = &listen {
             set("HUBBUB_LISTEN", listen.addr().to_string());
         }
         let spec = Spec {
@@ -98,10 +99,16 @@ impl Service {
         }
     }
 
-    /// Where clients connect; a consumer has none and nothing listens there.
+    /// Where clients connect.
+    ///
+    /// # Panics
+    /// A consumer has no such port.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
-        self.listen.addr()
+        let listen = self.listen.as_ref();
+        listen
+            .expect("only edges and API servers have clients")
+            .addr()
     }
 
     /// `/livez`, `/readyz`, `/metrics`, `/debug/state`.

@@ -110,13 +110,17 @@ pub(super) fn service(
     let nth = u16::try_from(n).context("fewer than 65,536 processes")?;
     let name = format!("{}-{n}", role.word());
     let (listen, ops) = role.standard_ports();
-    let (listen, listen_note) = options.port(listen + nth, &name)?;
     let (ops, ops_note) = options.port(ops + nth, &format!("the ops port of {name}"))?;
+    let listen = listen
+        .map(|base| options.port(base + nth, &name))
+        .transpose()?;
+    let (listen, listen_note) = listen.unzip();
     let mut env = endpoints.env();
     env.push((
         "HUBBUB_ALLOWED_ORIGINS".to_owned(),
         origins(endpoints).join(","),
     ));
+    env.push(("HUBBUB_REGION".to_owned(), "home".to_owned()));
     env.extend(options.env.iter().cloned());
     let service = Service::new(
         role,
@@ -126,7 +130,10 @@ pub(super) fn service(
         &options.bin_dir,
         &dir.join("log"),
     );
-    Ok((service, listen_note.into_iter().chain(ops_note).collect()))
+    Ok((
+        service,
+        listen_note.flatten().into_iter().chain(ops_note).collect(),
+    ))
 }
 
 fn services(
