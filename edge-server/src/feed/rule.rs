@@ -2,16 +2,18 @@
 //! notices. Elsewhere a rule is the constant `true` and costs nothing.
 
 /// Whether the named rule holds: always, except in a test that has taken it out.
-#[cfg(not(test))]
 macro_rules! rule {
-    ($name:ident) => {
-        true
-    };
+    ($name:ident) => {{
+        #[cfg(not(test))]
+        let holds = $crate::feed::rule::holds();
+        #[cfg(test)]
+        let holds = $crate::feed::model::rules::holds($crate::feed::model::rules::Rule::$name);
+        holds
+    }};
 }
 
-#[cfg(test)]
-macro_rules! rule {
-    ($name:ident) => {
-        $crate::feed::model::rules::holds($crate::feed::model::rules::Rule::$name)
-    };
+/// A call, for a literal would make the linter simplify the rules away.
+#[cfg(not(test))]
+pub(super) const fn holds() -> bool {
+    true
 }

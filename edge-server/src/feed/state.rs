@@ -37,6 +37,36 @@ pub struct Counts {
     pub failed: u64,
 }
 
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        // Every field by name, so that a new one is not forgotten.
+        let Self {
+            repeated,
+            resent,
+            unkept,
+            repaired,
+            behind_at_subscribe,
+            behind_at_sweep,
+            merged,
+            detached,
+            unrecovered,
+            closed,
+            failed,
+        } = other;
+        self.repeated += repeated;
+        self.resent += resent;
+        self.unkept += unkept;
+        self.repaired += repaired;
+        self.behind_at_subscribe += behind_at_subscribe;
+        self.behind_at_sweep += behind_at_sweep;
+        self.merged += merged;
+        self.detached += detached;
+        self.unrecovered += unrecovered;
+        self.closed += closed;
+        self.failed += failed;
+    }
+}
+
 /// The feed of one channel.
 #[derive(Debug)]
 pub struct Feed {

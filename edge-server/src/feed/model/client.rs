@@ -107,6 +107,10 @@ impl Client {
 }
 
 impl Listening {
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered == self.joins
+    }
+
     fn replied(&mut self, head: Option<Seq>, resumed: bool, join: u32) {
         self.answered = join;
         self.replay_due = true;
@@ -141,7 +145,7 @@ impl Listening {
         if !self.seen.insert(seq) && is_row {
             return Err(format!("A3: {seq:?} twice on a connection"));
         }
-        if self.ordered && self.answered == self.joins && (!is_row || seq <= self.highest) {
+        if self.ordered && self.is_answered() && (!is_row || seq <= self.highest) {
             return Err(format!("P4: ordered got {seq:?} after {:?}", self.highest));
         }
         self.highest = self.highest.max(seq);
@@ -176,7 +180,7 @@ impl Listening {
     /// What it lacks once everything is healed and quiet: P5, A7.
     pub(super) fn lacks(&self, channel: usize, store: &Store) -> Option<String> {
         let head = store.head(channel);
-        if self.answered != self.joins {
+        if !self.is_answered() {
             return Some("P7: a join was never answered".to_owned());
         }
         let Some(join_point) = self.join_point else {
