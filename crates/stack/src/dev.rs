@@ -2,6 +2,7 @@
 
 pub(crate) mod down;
 pub(crate) mod hubbub;
+mod lock;
 pub(crate) mod logs;
 mod screen;
 mod state;

@@ -204,7 +204,9 @@ impl Process {
         let end = self.run.lock().as_ref().and_then(|r| *r.exit.borrow());
         let end = end.map_or(String::new(), |status| format!(" ({})", describe(status)));
         let log = self.log_path();
-        let lines = self.last_log_lines(15).join("\n    ");
+        let text = self.log_since_start();
+        let lines: Vec<&str> = text.lines().collect();
+        let lines = lines[lines.len().saturating_sub(15)..].join("\n    ");
         anyhow::anyhow!(
             "{} {what}{end}; the end of {}:\n    {lines}",
             self.name(),

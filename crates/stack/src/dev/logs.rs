@@ -1,5 +1,6 @@
 //! `./dev logs`
 
+use super::screen::say;
 use super::state::State;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -29,10 +30,8 @@ pub(crate) async fn run(dir: &Path, args: LogsArgs) -> Result<ExitCode> {
     let logs = find(dir)?;
     let Some(name) = &args.name else {
         for (name, log) in logs {
-            println!("== {name} ({})", log.display());
-            tail(&log, args.lines)
-                .iter()
-                .for_each(|line| println!("{line}"));
+            say(format_args!("== {name} ({})", log.display()));
+            tail(&log, args.lines).iter().for_each(say);
         }
         return Ok(ExitCode::SUCCESS);
     };
@@ -41,9 +40,7 @@ pub(crate) async fn run(dir: &Path, args: LogsArgs) -> Result<ExitCode> {
         bail!("no log of {name:?}; there are: {}", names.join(", "));
     };
     let mut offset = log.metadata().map_or(0, |m| m.len());
-    tail(log, args.lines)
-        .iter()
-        .for_each(|line| println!("{line}"));
+    tail(log, args.lines).iter().for_each(say);
     if !args.follow {
         return Ok(ExitCode::SUCCESS);
     }

@@ -2,8 +2,14 @@
 
 use crossterm::style::Stylize;
 use hubbub_stack::Event;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
+
+/// Prints a line. A reader that has gone (`| head`, a closed terminal) is no reason to fail, least
+/// of all for the supervisor.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    writeln!(std::io::stdout(), "{line}").ok();
+}
 
 /// Prints progress; colours only on a terminal that wants them.
 #[derive(Debug, Clone, Copy)]
@@ -22,13 +28,16 @@ impl Screen {
     pub(crate) fn event(self, event: &Event) {
         match event {
             Event::Ready { name, detail, took } => self.ready(name, detail, *took),
-            Event::Note(text) => println!("  {} {text}", self.yellow("note")),
+            Event::Note(text) => say(format_args!("  {} {text}", self.yellow("note"))),
         }
     }
 
     fn ready(self, name: &str, detail: &str, took: Duration) {
         let seconds = format!("{:.1} s", took.as_secs_f64());
-        println!("  {} {name:<12} {seconds:>7}  {detail}", self.green("ok  "));
+        say(format_args!(
+            "  {} {name:<12} {seconds:>7}  {detail}",
+            self.green("ok  ")
+        ));
     }
 
     pub(crate) fn heading(self, text: &str) {
@@ -37,7 +46,7 @@ impl Screen {
         } else {
             text.to_owned()
         };
-        println!("{text}");
+        say(text);
     }
 
     pub(crate) fn green(self, text: &str) -> String {

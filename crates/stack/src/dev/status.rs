@@ -1,6 +1,7 @@
 //! `./dev status`
 
-use super::screen::Screen;
+use super::lock::Lock;
+use super::screen::{Screen, say};
 use super::state::{Part, State};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -22,9 +23,11 @@ pub(crate) struct StatusArgs {
 pub(crate) async fn run(dir: &Path, args: StatusArgs) -> Result<ExitCode> {
     let Some(state) = State::read(dir) else {
         if args.json {
-            println!("{}", json!({ "running": false }));
+            say(json!({ "running": false }));
+        } else if Lock::holder(dir).is_some() {
+            say("Starting or stopping.");
         } else {
-            println!("Nothing runs here: start it with `./dev up`.");
+            say("Nothing runs here: start it with `./dev up`.");
         }
         return Ok(ExitCode::from(NOTHING_RUNS));
     };
@@ -43,14 +46,14 @@ pub(crate) async fn run(dir: &Path, args: StatusArgs) -> Result<ExitCode> {
 /// Prints a table and says whether everything is ready.
 pub(super) async fn print(state: &State, screen: Screen) -> bool {
     let ready = probe(&state.parts).await;
-    println!(
+    say(format_args!(
         "  front {}   stats {}",
         state.endpoints.front_url, state.endpoints.stats_url
-    );
-    println!(
+    ));
+    say(format_args!(
         "  {:<12} {:<9} {:>8}  {:<16} {:<16} log",
         "name", "state", "pid", "address", "ops"
-    );
+    ));
     for (part, &ready) in state.parts.iter().zip(&ready) {
         let word = match (part.pid, ready) {
             (_, true) => screen.green("ready    "),
@@ -61,10 +64,10 @@ pub(super) async fn print(state: &State, screen: Screen) -> bool {
         let addr = part.addr.map_or("-".to_owned(), |addr| addr.to_string());
         let asked = part.ready.addr().to_string();
         let ops = if asked == addr { "-" } else { &asked };
-        println!(
+        say(format_args!(
             "  {name:<12} {word} {pid:>8}  {addr:<16} {ops:<16} {}",
             log.display()
-        );
+        ));
     }
     ready.iter().all(|&ready| ready)
 }
@@ -84,7 +87,7 @@ async fn print_json(state: &State) -> Result<bool> {
         "processes": parts.collect::<Vec<_>>(),
     });
     let text = serde_json::to_string_pretty(&report).context("spell the status")?;
-    println!("{text}");
+    say(text);
     Ok(ready.iter().all(|&ready| ready))
 }
 

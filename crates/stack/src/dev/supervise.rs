@@ -1,6 +1,6 @@
 //! Processes that die are named, and started again.
 
-use super::screen::Screen;
+use super::screen::{Screen, say};
 use super::state::State;
 use futures_util::future::join_all;
 use hubbub_stack::process::describe;
@@ -20,7 +20,7 @@ const LOG_LINES: usize = 10;
 pub(super) async fn supervise(stack: &Stack, dir: &Path, restart: bool, screen: Screen) {
     let keep = || {
         if let Err(error) = State::of(stack).write(dir) {
-            eprintln!("dev: {error:#}");
+            say(format_args!("dev: {error:#}"));
         }
     };
     let all = stack.servers().into_iter();
@@ -37,13 +37,13 @@ async fn watch(server: &Server, restart: bool, screen: Screen, keep: &(dyn Fn() 
         keep();
         let how = status.map_or("ended".to_owned(), describe);
         let name = server.name();
-        println!(
+        say(format_args!(
             "{} {name} died: {how}; its log {} ends:",
             screen.red("!"),
             server.log_path().display()
-        );
+        ));
         for line in server.last_log_lines(LOG_LINES) {
-            println!("    {line}");
+            say(format_args!("    {line}"));
         }
         if !restart {
             return;
@@ -55,14 +55,14 @@ async fn watch(server: &Server, restart: bool, screen: Screen, keep: &(dyn Fn() 
         pause = (pause * 2).min(LONGEST_PAUSE);
         started = Instant::now();
         match server.start().await {
-            Ok(()) => println!(
+            Ok(()) => say(format_args!(
                 "{} {name} is up again after {:.1} s",
                 screen.green("+"),
                 started.elapsed().as_secs_f64()
-            ),
+            )),
             // It is told again by the next turn of the loop, unless it runs and is merely late.
             Err(_) if !server.is_running() => {}
-            Err(error) => println!("{} {error:#}", screen.red("!")),
+            Err(error) => say(format_args!("{} {error:#}", screen.red("!"))),
         }
         keep();
     }

@@ -1,6 +1,7 @@
 //! `./dev up`
 
-use super::screen::Screen;
+use super::lock::Lock;
+use super::screen::{Screen, say};
 use super::state::State;
 use super::status;
 use super::supervise::supervise;
@@ -56,15 +57,14 @@ pub(crate) async fn run(dir: &Path, args: UpArgs) -> Result<ExitCode> {
     let screen = Screen::new();
     std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
     let dir = dir.canonicalize().context("resolve the data directory")?;
-    // Held until this process ends, however that happens.
-    let lock = File::create(dir.join("lock")).context("open the stack's lock")?;
-    if lock.try_lock().is_err() {
+    let Some(lock) = Lock::take(&dir)? else {
         return already_up(&dir, screen).await;
-    }
+    };
     if args.detach {
         drop(lock);
         return detach(&dir, &args).await;
     }
+    lock.sign()?;
     if args.fresh {
         remove_data(&dir)?;
     }
@@ -107,14 +107,14 @@ async fn run_foreground(dir: &Path, args: &UpArgs, screen: Screen) -> Result<Exi
         () = supervise(&stack, dir, !args.no_restart, screen) => {}
     }
 
-    println!();
+    say("");
     screen.heading("Stopping (again Ctrl-C kills)");
     let begin = Instant::now();
-    let stopping = stack.stop_with(&|what| println!("  {what}"));
+    let stopping = stack.stop_with(&|what| say(format_args!("  {what}")));
     // Waits for: the orderly end; a second Ctrl-C.
     tokio::select! {
-        () = stopping => println!("Stopped in {:.1} s.", begin.elapsed().as_secs_f64()),
-        () = stops.next() => println!("Killed."),
+        () = stopping => say(format_args!("Stopped in {:.1} s.", begin.elapsed().as_secs_f64())),
+        () = stops.next() => say("Killed."),
     }
     State::forget(dir);
     Ok(ExitCode::SUCCESS)
@@ -165,29 +165,34 @@ fn show_from(path: &Path, offset: u64) -> Result<u64> {
         .context("seek in up.log")?;
     let mut text = Vec::new();
     let n = file.read_to_end(&mut text).context("read up.log")?;
-    std::io::stdout()
-        .write_all(&text)
-        .context("write to the terminal")?;
+    // What nobody reads any more is in the file all the same.
+    std::io::stdout().write_all(&text).ok();
     Ok(offset + n as u64)
 }
 
 fn welcome(stack: &Stack, screen: Screen, took: Duration) {
     let at = stack.endpoints();
-    println!();
+    say("");
     screen.heading(&format!("Hubbub is up after {:.1} s.", took.as_secs_f64()));
-    println!("  chat, API   {}   (WebSocket {})", at.front_url, at.ws_url);
-    println!("  stats       {}", at.stats_url);
-    println!("  logs        {}", stack.dir().join("log").display());
-    println!();
+    say(format_args!(
+        "  chat, API   {}   (WebSocket {})",
+        at.front_url, at.ws_url
+    ));
+    say(format_args!("  stats       {}", at.stats_url));
+    say(format_args!(
+        "  logs        {}",
+        stack.dir().join("log").display()
+    ));
+    say("");
     screen.heading("Try, in another terminal:");
-    println!("  ./dev hubbub chat Maths --as Mary");
-    println!("  ./dev hubbub history Maths --as John");
-    println!("  ./dev hubbub pubsub channels");
-    println!();
+    say("  ./dev hubbub chat Maths --as Mary");
+    say("  ./dev hubbub history Maths --as John");
+    say("  ./dev hubbub pubsub channels");
+    say("");
     if std::io::stdin().is_terminal() {
-        println!("Stop with Ctrl-C here, or with ./dev down.");
+        say("Stop with Ctrl-C here, or with ./dev down.");
     } else {
-        println!("Stop with ./dev down.");
+        say("Stop with ./dev down.");
     }
 }
 
