@@ -1,7 +1,4 @@
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use hubbub_client::{Client, Config, Event, JoinOptions, TokenSource, View, Wire, WireEvent};
@@ -55,7 +52,10 @@ impl Device {
         let recorder = Arc::clone(&heard);
         config.recorder = Some(Arc::new(move |wire: Wire<'_>| {
             if let WireEvent::In(text) = wire.event {
-                recorder.lock().wire.push((wire.connection, text.to_owned()));
+                recorder
+                    .lock()
+                    .wire
+                    .push((wire.connection, text.to_owned()));
             }
         }));
         let (client, mut events) = Client::start(config);
@@ -80,8 +80,15 @@ impl Device {
                 tell.send_modify(|count| *count += 1);
             }
         });
-        let device = Self { client, heard, changed, _task: task };
-        device.wait("the hello", |heard| heard.hello.is_some()).await?;
+        let device = Self {
+            client,
+            heard,
+            changed,
+            _task: task,
+        };
+        device
+            .wait("the hello", |heard| heard.hello.is_some())
+            .await?;
         Ok(device)
     }
 
@@ -107,16 +114,25 @@ impl Device {
 
     /// The pod of the newest connection.
     pub fn pod(&self) -> String {
-        self.heard(|heard| heard.hello.as_ref().map(|h| h.pod.to_string()).unwrap_or_default())
+        self.heard(|heard| {
+            heard
+                .hello
+                .as_ref()
+                .map(|h| h.pod.to_string())
+                .unwrap_or_default()
+        })
     }
 
     /// The texts of a channel in order of seq.
     pub fn texts(&self, channel: ChannelId) -> Vec<String> {
         self.heard(|heard| {
-            let texts = heard.view.records(channel).filter_map(|(_, body)| match body {
-                Body::Message { text, .. } => Some(text.clone()),
-                _ => None,
-            });
+            let texts = heard
+                .view
+                .records(channel)
+                .filter_map(|(_, body)| match body {
+                    Body::Message { text, .. } => Some(text.clone()),
+                    _ => None,
+                });
             texts.collect()
         })
     }
@@ -158,9 +174,10 @@ impl Device {
     /// Waits until a text is in the channel's view.
     pub async fn wait_text(&self, channel: ChannelId, text: &str) -> anyhow::Result<()> {
         self.wait(text, |heard| {
-            heard.view.records(channel).any(
-                |(_, body)| matches!(body, Body::Message { text: seen, .. } if seen == text),
-            )
+            heard
+                .view
+                .records(channel)
+                .any(|(_, body)| matches!(body, Body::Message { text: seen, .. } if seen == text))
         })
         .await
     }
@@ -174,12 +191,16 @@ impl Device {
             heard.wire.iter().find_map(|(connection, text)| {
                 match hubbub_protocol::ServerFrame::decode(text).ok()? {
                     hubbub_protocol::ServerFrame::Record { seq, body } => {
-                        let fresh =
-                            seen.entry((*connection, body.channel())).or_default().insert(seq);
+                        let fresh = seen
+                            .entry((*connection, body.channel()))
+                            .or_default()
+                            .insert(seq);
                         (!fresh).then(|| format!("{} seq {seq} twice", body.channel()))
                     }
                     hubbub_protocol::ServerFrame::Replay { channel, since } => {
-                        seen.entry((*connection, channel)).or_default().retain(|s| *s <= since);
+                        seen.entry((*connection, channel))
+                            .or_default()
+                            .retain(|s| *s <= since);
                         None
                     }
                     _ => None,

@@ -34,7 +34,10 @@ pub async fn eventually<F: Future<Output = anyhow::Result<bool>>>(
         if holds().await? {
             return Ok(());
         }
-        ensure!(begun.elapsed() < PATIENCE, "{what} did not happen within {PATIENCE:?}");
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "{what} did not happen within {PATIENCE:?}"
+        );
         sleep(LOOK_AGAIN).await;
     }
 }
@@ -52,7 +55,15 @@ pub struct World {
 impl World {
     /// The seeded users.
     pub const USERS: [&str; 10] = [
-        "John", "Mary", "Mike", "Frank", "Stephanie", "Richard", "Sonia", "Charlie", "Rowan",
+        "John",
+        "Mary",
+        "Mike",
+        "Frank",
+        "Stephanie",
+        "Richard",
+        "Sonia",
+        "Charlie",
+        "Rowan",
         "Victoria",
     ];
 
@@ -98,7 +109,9 @@ impl World {
         ] {
             options.env.push((key.to_owned(), value.to_owned()));
         }
-        let stack = Stack::start(options).await.with_context(|| format!("start {name}"))?;
+        let stack = Stack::start(options)
+            .await
+            .with_context(|| format!("start {name}"))?;
         let at = stack.endpoints();
         let store = Store::open(
             &hubbub_store::Config {
@@ -111,7 +124,12 @@ impl World {
         )
         .await?;
         let secret = std::fs::read(stack.token_secret_path())?;
-        Ok(Self { stack, store, secret, _turn: turn })
+        Ok(Self {
+            stack,
+            store,
+            secret,
+            _turn: turn,
+        })
     }
 
     /// A token of a user, for an hour.
@@ -150,7 +168,10 @@ impl World {
 
     /// The HTTP API through HAProxy.
     pub fn http(&self, user: &str) -> anyhow::Result<Http> {
-        Ok(Http::new(&self.stack.front_url(), TokenSource::Fixed(self.token(user)?))?)
+        Ok(Http::new(
+            &self.stack.front_url(),
+            TokenSource::Fixed(self.token(user)?),
+        )?)
     }
 
     /// The HTTP API of one API server.
@@ -167,7 +188,10 @@ impl World {
 
     /// A new public channel with all seeded users as members.
     pub async fn open_channel(&self, name: &str) -> anyhow::Result<ChannelId> {
-        let new = NewChannel { name: name.to_owned(), kind: Some(ChannelKind::Public) };
+        let new = NewChannel {
+            name: name.to_owned(),
+            kind: Some(ChannelKind::Public),
+        };
         let channel = self.http("John")?.create_channel(&new).await?;
         for user in &Self::USERS[1..] {
             self.http(user)?.add_member(channel.id, Who::Me).await?;
@@ -177,7 +201,10 @@ impl World {
 
     /// The body for a new private channel.
     pub fn new_private(name: &str) -> NewChannel {
-        NewChannel { name: name.to_owned(), kind: Some(ChannelKind::Private) }
+        NewChannel {
+            name: name.to_owned(),
+            kind: Some(ChannelKind::Private),
+        }
     }
 
     /// The id of a seeded user.
@@ -201,13 +228,43 @@ impl World {
         }
     }
 
+    /// The newest page of a channel, read after the write of `seq` (as `at_least` does, which
+    /// gives up after 2 s; a busy machine is given longer).
+    pub async fn page_with(
+        &self,
+        http: &Http,
+        channel: ChannelId,
+        seq: Option<Seq>,
+    ) -> anyhow::Result<Vec<Entry>> {
+        let begun = Instant::now();
+        loop {
+            let page = Page {
+                at_least: seq,
+                ..Page::default()
+            };
+            let page = http.messages(channel, page).await?;
+            if Some(page.head) >= seq {
+                return Ok(page.messages);
+            }
+            ensure!(
+                begun.elapsed() < PATIENCE,
+                "the head stays at {} before {seq:?}",
+                page.head
+            );
+        }
+    }
+
     /// All of a channel's history, over HTTP.
     pub async fn history(&self, channel: ChannelId) -> anyhow::Result<Vec<Entry>> {
         let http = self.http("John")?;
         let mut all: Vec<Entry> = Vec::new();
         loop {
             let after = all.last().map_or(Seq::ZERO, |entry| entry.seq);
-            let page = Page { after: Some(after), limit: Some(200), ..Page::default() };
+            let page = Page {
+                after: Some(after),
+                limit: Some(200),
+                ..Page::default()
+            };
             let page = self.patient(|| http.messages(channel, page)).await?;
             all.extend(page.messages);
             if !page.has_more {
@@ -235,13 +292,21 @@ impl World {
 
     /// Waits until the consumers have processed everything that is in the log.
     pub async fn wait_caught_up(&self) -> anyhow::Result<()> {
-        let high: Vec<i64> =
-            hubbub_log::watermarks(&self.log()).await?.iter().map(|mark| mark.high).collect();
+        let high: Vec<i64> = hubbub_log::watermarks(&self.log())
+            .await?
+            .iter()
+            .map(|mark| mark.high)
+            .collect();
         eventually("the consumers catch up", || async {
             // A shard that has just come back answers the next time.
-            let Ok(status) = self.status().await else { return Ok(false) };
+            let Ok(status) = self.status().await else {
+                return Ok(false);
+            };
             Ok(high.iter().enumerate().all(|(partition, high)| {
-                let found = status.partitions.iter().find(|p| p.partition as usize == partition);
+                let found = status
+                    .partitions
+                    .iter()
+                    .find(|p| p.partition as usize == partition);
                 found.map_or(0, |p| p.next_offset) >= *high
             }))
         })
@@ -277,14 +342,20 @@ impl World {
         let id = MessageId(uuid::Uuid::new_v4());
         let body = serde_json::json!({"text": text, "client_msg_id": id, "retry": true});
         let response = reqwest::Client::new()
-            .post(format!("{}/channels/{channel}/messages", self.stack.front_url()))
+            .post(format!(
+                "{}/channels/{channel}/messages",
+                self.stack.front_url()
+            ))
             .bearer_auth(self.token(user)?)
             .json(&body)
             .send()
             .await?
             .error_for_status()?;
         let reply: hubbub_protocol::MessageReply = response.json().await?;
-        ensure!(reply.seq.is_none(), "the reply to a resend has no seq: {reply:?}");
+        ensure!(
+            reply.seq.is_none(),
+            "the reply to a resend has no seq: {reply:?}"
+        );
         reply.fence.context("the reply to a resend has a fence")
     }
 
@@ -311,7 +382,8 @@ impl World {
         let url = self.stack.endpoints().redis_url.clone();
         let addr = url.trim_start_matches("redis://").trim_end_matches('/');
         let mut tcp = TcpStream::connect(addr).await?;
-        tcp.write_all(format!("{}\r\nQUIT\r\n", words.join(" ")).as_bytes()).await?;
+        tcp.write_all(format!("{}\r\nQUIT\r\n", words.join(" ")).as_bytes())
+            .await?;
         let mut answer = String::new();
         timeout(Duration::from_secs(5), tcp.read_to_string(&mut answer)).await??;
         Ok(answer)
@@ -327,7 +399,9 @@ impl World {
     /// Redis channels with subscribers.
     pub async fn pubsub_channels(&self, pattern: &str) -> anyhow::Result<Vec<String>> {
         let answer = self.redis_command(&["PUBSUB", "CHANNELS", pattern]).await?;
-        let names = answer.lines().filter(|line| !line.starts_with(['*', '$', '+']));
+        let names = answer
+            .lines()
+            .filter(|line| !line.starts_with(['*', '$', '+']));
         Ok(names.map(str::to_owned).collect())
     }
 
@@ -336,8 +410,13 @@ impl World {
     pub async fn metric(&self, pod: &str, series: &str) -> anyhow::Result<f64> {
         let edge = self.stack.edges().iter().find(|edge| edge.name() == pod);
         let addr = edge.with_context(|| format!("no pod {pod}"))?.ops_addr();
-        let page = reqwest::get(format!("http://{addr}/metrics")).await?.text().await?;
-        let line = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        let page = reqwest::get(format!("http://{addr}/metrics"))
+            .await?
+            .text()
+            .await?;
+        let line = page
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         Ok(line.map(str::parse).transpose()?.unwrap_or(0.0))
     }
 
@@ -357,7 +436,10 @@ impl World {
         let marks = hubbub_log::watermarks(&self.log()).await?;
         let status = self.status().await?;
         for (partition, mark) in marks.iter().enumerate() {
-            let found = status.partitions.iter().find(|p| p.partition as usize == partition);
+            let found = status
+                .partitions
+                .iter()
+                .find(|p| p.partition as usize == partition);
             let counted = found.map_or(0, |p| p.rows + p.duplicates + p.dead);
             ensure!(
                 counted == mark.high - mark.low,
@@ -365,7 +447,12 @@ impl World {
                 mark.high - mark.low
             );
         }
-        let ours = self.stack.edges().iter().chain(self.stack.apis()).chain(self.stack.consumers());
+        let ours = self
+            .stack
+            .edges()
+            .iter()
+            .chain(self.stack.apis())
+            .chain(self.stack.consumers());
         for service in ours {
             let log = std::fs::read_to_string(service.log_path()).unwrap_or_default();
             if let Some(line) = log.lines().find(|line| line.contains("panicked")) {

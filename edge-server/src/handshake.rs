@@ -96,8 +96,7 @@ pub(crate) async fn perform(
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(STEP_DEADLINE)
-        .max_buf_size(HEADER_BYTES)
-        .keep_alive(false);
+        .max_buf_size(HEADER_BYTES);
     let connection = builder
         .serve_connection(TokioIo::new(tcp), service)
         .with_upgrades();

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use hubbub_protocol::{
     BusChannel, ChannelId, ChannelLetter, CloseCode, DeviceId, ErrorBody, ErrorCode, JoinReply,
-    RequestId, Seq, Stored, UserId, replay_frame, reply_error, reply_ok,
+    RequestId, Seq, Stored, UserId, left_frame, replay_frame, reply_error, reply_ok,
 };
 use parking_lot::Mutex;
 
@@ -303,11 +303,13 @@ impl State {
                     .position(|join| join.channel == channel)?;
                 entry.joins.remove(at).id
             });
-            if self.leave(id, channel, now_ms, turn) {
-                listening += 1;
-            }
+            let listened = self.leave(id, channel, now_ms, turn);
             if let Some(entry) = self.sockets.get(&id) {
                 entry.socket.with_outbox(|outbox| outbox.purge(channel));
+                if listened {
+                    listening += 1;
+                    entry.socket.push_text(&left_frame(channel));
+                }
                 if let Some(request) = owed {
                     let error =
                         ErrorBody::new(ErrorCode::ChannelNotFound, "no such channel for you");
@@ -574,6 +576,11 @@ impl Hub {
             channel.gate = Gate::Held;
             channel.members.clear();
         }
+    }
+
+    /// Channels with a feed.
+    pub(crate) fn open_channels(&self) -> Vec<ChannelId> {
+        self.state.lock().channels.keys().copied().collect()
     }
 
     /// The lease is back. Returns the channels to subscribe again.

@@ -228,6 +228,15 @@ impl Edge {
         }
     }
 
+    /// Subscribes to every open channel of a shard again, for the head reads that follow.
+    pub(crate) fn check_again(&self, shard: usize) {
+        for channel in self.hub.open_channels() {
+            if self.store.shard_of(channel) == shard {
+                self.subscriber.subscribe(BusChannel::Channel(channel));
+            }
+        }
+    }
+
     pub(crate) fn note_turn(&self, took: Duration) {
         let slowest = &self.metrics.slowest_turn_s;
         slowest.set(slowest.get().max(took.as_secs_f64()));

@@ -89,13 +89,20 @@ pub(crate) async fn sweep_once(edge: &Edge, sweeper: &mut Sweeper) {
     });
     for (shard, result) in futures_util::future::join_all(sweeps).await {
         match result {
-            Ok(Ok(swept)) => sweeper.swept(
-                shard,
-                swept.positions,
-                &swept.heads,
-                edge.now_ms(),
-                |number| edge.hub.horizon_of(number),
-            ),
+            Ok(Ok(swept)) => {
+                if sweeper.since(shard).is_empty() {
+                    // The shard was away until now. What was stored between a feed's head read
+                    // and these first positions is found by another head read.
+                    edge.check_again(shard);
+                }
+                sweeper.swept(
+                    shard,
+                    swept.positions,
+                    &swept.heads,
+                    edge.now_ms(),
+                    |number| edge.hub.horizon_of(number),
+                );
+            }
             Ok(Err(error)) => {
                 edge.metrics.sweep_failures.inc();
                 tracing::debug!(shard, error = %error, "sweep heads");

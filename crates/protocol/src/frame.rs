@@ -401,6 +401,11 @@ pub fn synced_frame(channel: ChannelId, seq: Seq) -> String {
     format!(r#"{{"type":"synced","channel":"{channel}","seq":{seq}}}"#)
 }
 
+/// `left`: this socket does not listen to the channel any more, without having asked for it.
+pub fn left_frame(channel: ChannelId) -> String {
+    format!(r#"{{"type":"left","channel":"{channel}"}}"#)
+}
+
 /// A frame of the server, as a client reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerFrame {
@@ -433,6 +438,12 @@ pub enum ServerFrame {
         channel: ChannelId,
         /// Through this.
         seq: Seq,
+    },
+    /// This socket does not listen to the channel any more: the user was removed, or the server
+    /// is not sure that they were not. A join with the cursor tells which.
+    Left {
+        /// The channel.
+        channel: ChannelId,
     },
     /// To a `ping` without an id.
     Pong,
@@ -473,6 +484,7 @@ impl ServerFrame {
                 (Some("pong"), ..) => Self::Pong,
                 (Some("replay"), Some(channel), _, Some(since)) => Self::Replay { channel, since },
                 (Some("synced"), Some(channel), Some(seq), _) => Self::Synced { channel, seq },
+                (Some("left"), Some(channel), ..) => Self::Left { channel },
                 (Some("message" | "member_joined" | "member_left"), _, Some(seq), _) => {
                     Self::Record {
                         seq,

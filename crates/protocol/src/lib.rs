@@ -22,7 +22,7 @@ pub use close::CloseCode;
 pub use error::{ErrorBody, ErrorCode, ErrorReply, Outcome};
 pub use frame::{
     ClientFrame, FrameError, Goodbye, Hello, JoinReply, MessageReply, RequestId, SendMessage,
-    ServerFrame, replay_frame, reply_error, reply_ok, synced_frame,
+    ServerFrame, left_frame, replay_frame, reply_error, reply_ok, synced_frame,
 };
 pub use id::{ChannelId, ChannelLetter, DeviceId, IdError, MessageId, PodId, Seq, UserId};
 pub use names::{BusChannel, GROUP_DEFAULT, TOPIC_MESSAGES, lease_key, pod_of_lease_key};

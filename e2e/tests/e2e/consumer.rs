@@ -5,9 +5,13 @@ use std::time::Duration;
 use hubbub_e2e::World;
 
 #[tokio::test]
-async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() -> anyhow::Result<()> {
+async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() -> anyhow::Result<()>
+{
     let mut world = World::start("consumer-crash", 2, 0).await?;
-    let channels = [world.channel("general").await?, world.channel("Maths").await?];
+    let channels = [
+        world.channel("general").await?,
+        world.channel("Maths").await?,
+    ];
     let device = world.device("John").await?;
     for channel in channels {
         device.join(channel).await?;
@@ -15,12 +19,18 @@ async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() 
     // Two consumers at once, each of which dies at its fourth batch; once before the commit and
     // once between the commit and the announcement.
     world
-        .start_consumer(&[("FAILPOINTS", "consumer::after_insert_before_commit=3*off->1*return->off")])
+        .start_consumer(&[(
+            "FAILPOINTS",
+            "consumer::after_insert_before_commit=3*off->1*return->off",
+        )])
         .await?;
     world
-        .start_consumer(&[("FAILPOINTS", "consumer::after_commit_before_announce=3*off->1*return->off")])
+        .start_consumer(&[(
+            "FAILPOINTS",
+            "consumer::after_commit_before_announce=3*off->1*return->off",
+        )])
         .await?;
-        let sender = world.device("Mary").await?;
+    let sender = world.device("Mary").await?;
     let mut sent = 0;
     let mut deaths_seen = 0;
     for consumer in 0..2 {
@@ -28,10 +38,17 @@ async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() 
         // Goes on until the consumer has met its failpoint.
         loop {
             for channel in channels {
-                sender.client.send(channel, format!("m{sent}"))?.wait().await?;
+                sender
+                    .client
+                    .send(channel, format!("m{sent}"))?
+                    .wait()
+                    .await?;
                 sent += 1;
             }
-            if tokio::time::timeout(Duration::from_millis(10), &mut death).await.is_ok() {
+            if tokio::time::timeout(Duration::from_millis(10), &mut death)
+                .await
+                .is_ok()
+            {
                 deaths_seen += 1;
                 break;
             }
@@ -41,10 +58,17 @@ async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() 
     assert_eq!(deaths_seen, 2);
     // Again, two in a row before the commit, by one that comes back.
     world
-        .start_consumer(&[("FAILPOINTS", "consumer::after_insert_before_commit=1*return->off")])
+        .start_consumer(&[(
+            "FAILPOINTS",
+            "consumer::after_insert_before_commit=1*return->off",
+        )])
         .await?;
     for channel in channels {
-        sender.client.send(channel, format!("m{sent}"))?.wait().await?;
+        sender
+            .client
+            .send(channel, format!("m{sent}"))?
+            .wait()
+            .await?;
         sent += 1;
     }
     assert!(world.stack.consumer(2).exited().await.is_some());
@@ -92,12 +116,20 @@ async fn poison_records_become_dead_letters_and_delay_nobody() -> anyhow::Result
     ];
     for (n, payload) in poison.iter().enumerate() {
         world.append_raw(maths, payload.as_bytes()).await?;
-        sender.client.send(maths, format!("good {n}"))?.wait().await?;
+        sender
+            .client
+            .send(maths, format!("good {n}"))?
+            .wait()
+            .await?;
     }
     world.wait_caught_up().await?;
     let status = world.status().await?;
     let dead: i64 = status.partitions.iter().map(|p| p.dead).sum();
-    assert_eq!(dead, poison.len() as i64, "dead letters are exactly the bad ones");
+    assert_eq!(
+        dead,
+        poison.len() as i64,
+        "dead letters are exactly the bad ones"
+    );
     sender
         .wait("synced past the poison", |heard| {
             heard.view.len(maths) == poison.len()

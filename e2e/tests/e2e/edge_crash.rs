@@ -8,7 +8,9 @@ async fn crash_between_ack_and_publish_loses_and_doubles_nothing() -> anyhow::Re
     let world = World::start("edge-crash", 3, 1).await?;
     let maths = world.channel("Maths").await?;
     // The edge dies at its twentieth acknowledgement, before it has published or answered it.
-    world.restart_edge_with(0, "FAILPOINTS", "chat::after_log_ack=19*off->1*return->off").await?;
+    world
+        .restart_edge_with(0, "FAILPOINTS", "chat::after_log_ack=19*off->1*return->off")
+        .await?;
     let mut devices = Vec::new();
     for user in ["John", "Mike", "Frank"] {
         let device = world.device_on(user, devices.len()).await?;
@@ -40,11 +42,19 @@ async fn crash_between_ack_and_publish_loses_and_doubles_nothing() -> anyhow::Re
         })
         .collect();
     assert_eq!(stored.len(), ids.len(), "every message once");
-    assert_eq!(stored.iter().map(|(_, id)| *id).collect::<std::collections::BTreeSet<_>>(), ids);
+    assert_eq!(
+        stored
+            .iter()
+            .map(|(_, id)| *id)
+            .collect::<std::collections::BTreeSet<_>>(),
+        ids
+    );
     // Those on the surviving edges, and Mary herself, have all of them, once.
     for device in devices[1..].iter().chain([&mary]) {
         device
-            .wait("all messages", |heard| heard.view.len(maths) >= stored.len())
+            .wait("all messages", |heard| {
+                heard.view.len(maths) >= stored.len()
+            })
             .await?;
         let seen: Vec<_> =
             device.heard(|heard| heard.view.records(maths).map(|(seq, _)| seq).collect());

@@ -18,7 +18,10 @@ async fn no_ok_and_no_ghost_without_the_log() -> anyhow::Result<()> {
     john.wait_text(maths, "before").await?;
 
     let edges = 0..2;
-    let before: Vec<u64> = edges.clone().map(|edge| world.edge_rss(edge)).collect::<Result<_, _>>()?;
+    let before: Vec<u64> = edges
+        .clone()
+        .map(|edge| world.edge_rss(edge))
+        .collect::<Result<_, _>>()?;
     world.stack.kafka().kill().await;
     let down = Instant::now();
     let mut sends = Vec::new();
@@ -29,12 +32,19 @@ async fn no_ok_and_no_ghost_without_the_log() -> anyhow::Result<()> {
     let first = sends.remove(0);
     let mut first = Box::pin(first.wait());
     // The outage lasts 10 s: for all of it there is no `ok` and nobody is shown anything.
-    let early = timeout(Duration::from_secs(10).saturating_sub(down.elapsed()), &mut first).await;
+    let early = timeout(
+        Duration::from_secs(10).saturating_sub(down.elapsed()),
+        &mut first,
+    )
+    .await;
     assert!(early.is_err(), "answered without a log: {early:?}");
     assert_eq!(john.texts(maths), ["before"]);
     for (edge, before) in edges.zip(before) {
         let grown = world.edge_rss(edge)?.saturating_sub(before);
-        assert!(grown < 20 * 1_024 * 1_024, "edge {edge} has grown by {grown} bytes");
+        assert!(
+            grown < 20 * 1_024 * 1_024,
+            "edge {edge} has grown by {grown} bytes"
+        );
     }
     world.stack.kafka().start().await?;
     first.await?;
@@ -52,11 +62,16 @@ async fn no_ok_and_no_ghost_without_the_log() -> anyhow::Result<()> {
         .collect();
     assert_eq!(stored.len(), ids.len() + 1, "each message once");
     assert!(ids.iter().all(|id| stored.contains(id)));
-    john.wait("all of them", |heard| heard.view.len(maths) >= stored.len()).await?;
+    john.wait("all of them", |heard| heard.view.len(maths) >= stored.len())
+        .await?;
     // Whatever else was shown would be a ghost: give it the time of a sweep to appear.
     sleep(Duration::from_millis(1_500)).await;
     let shown: BTreeSet<_> = john.heard(|heard| {
-        heard.view.records(maths).map(|(_, body)| body.key().message_id).collect()
+        heard
+            .view
+            .records(maths)
+            .map(|(_, body)| body.key().message_id)
+            .collect()
     });
     assert_eq!(shown, stored.into_iter().collect());
     world.finish().await

@@ -1,6 +1,8 @@
 //! The README's own commands, as they stand there.
 
-use std::{collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap, os::unix::fs::PermissionsExt, path::Path, process::Stdio, time::Duration,
+};
 
 use anyhow::{Context, ensure};
 use hubbub_e2e::{World, eventually};
@@ -35,8 +37,21 @@ async fn run(world: &World, dir: &Path, block: &str) -> anyhow::Result<String> {
     let front = world.stack.haproxy().front().to_string();
     let script = block.replace("127.0.0.1:8080", &front);
     let mut command = Command::new("bash");
-    command.args(["-euo", "pipefail", "-c", &script]).current_dir(dir).kill_on_drop(true);
-    let output = timeout(PATIENCE, command.output()).await.context("the README's command hangs")??;
+    command
+        .args(["-euo", "pipefail", "-c", &script])
+        .current_dir(dir)
+        .kill_on_drop(true);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn()?;
+    // A person's terminal stays open; `wscat` ends when it does not.
+    let terminal = child.stdin.take();
+    let output = timeout(PATIENCE, child.wait_with_output())
+        .await
+        .context("the README's command hangs")??;
+    drop(terminal);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         output.status.success(),
@@ -58,7 +73,10 @@ async fn the_readmes_commands_do_what_it_says() -> anyhow::Result<()> {
     for (key, value) in world.stack.endpoints().env() {
         dev.push_str(&format!("export {key}='{value}'\n"));
     }
-    dev.push_str(&format!("exec '{}/hubbub' \"$@\"\n", world.stack.bin_dir().display()));
+    dev.push_str(&format!(
+        "exec '{}/hubbub' \"$@\"\n",
+        world.stack.bin_dir().display()
+    ));
     let path = dir.path().join("dev");
     std::fs::write(&path, dev)?;
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
@@ -71,12 +89,17 @@ async fn the_readmes_commands_do_what_it_says() -> anyhow::Result<()> {
         ("python", "hello from Python", true),
     ] {
         let output = run(&world, dir.path(), blocks.get(name).context(name)?).await?;
-        ensure!(!shown || output.contains("\"seq\":"), "{name} printed {output}");
+        ensure!(
+            !shown || output.contains("\"seq\":"),
+            "{name} printed {output}"
+        );
         john.wait_text(maths, text).await?;
     }
     let history = world.http("Frank")?;
     eventually("history has all three", || async {
-        let page = history.messages(maths, hubbub_client::Page::default()).await?;
+        let page = history
+            .messages(maths, hubbub_client::Page::default())
+            .await?;
         Ok(page.messages.len() >= 3)
     })
     .await?;

@@ -12,7 +12,9 @@ const WITHIN: Duration = Duration::from_secs(2);
 async fn everyone_has(devices: &[Device], channel: ChannelId, count: usize) -> anyhow::Result<()> {
     for device in devices {
         device
-            .wait_for("every record", WITHIN, |heard| heard.view.len(channel) >= count)
+            .wait_for("every record", WITHIN, |heard| {
+                heard.view.len(channel) >= count
+            })
             .await?;
         assert_eq!(device.heard(|heard| heard.view.len(channel)), count);
         assert_eq!(device.doubled_on_the_wire(), None);
@@ -52,7 +54,8 @@ async fn redis_killed_and_restarted_under_traffic_loses_nothing() -> anyhow::Res
 }
 
 #[tokio::test]
-async fn one_message_in_a_quiet_channel_after_a_killed_subscription_arrives() -> anyhow::Result<()> {
+async fn one_message_in_a_quiet_channel_after_a_killed_subscription_arrives() -> anyhow::Result<()>
+{
     let world = World::start("redis-quiet", 2, 1).await?;
     let quiet = world.channel("general").await?;
     let mut devices = Vec::new();
@@ -63,8 +66,13 @@ async fn one_message_in_a_quiet_channel_after_a_killed_subscription_arrives() ->
     }
     let mary = world.device("Mary").await?;
     for round in 0..10 {
-        world.redis_command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
-        mary.client.send(quiet, format!("only {round}"))?.wait().await?;
+        world
+            .redis_command(&["CLIENT", "KILL", "TYPE", "pubsub"])
+            .await?;
+        mary.client
+            .send(quiet, format!("only {round}"))?
+            .wait()
+            .await?;
         everyone_has(&devices, quiet, round + 1).await?;
     }
     world.finish().await
@@ -75,7 +83,9 @@ async fn lost_message_and_lost_announcement_are_found_by_the_sweep() -> anyhow::
     // The consumer's announcements are dropped (it dies after each commit is too blunt): its
     // Redis is a port where nobody listens.
     let mut world = World::start("redis-deaf", 2, 0).await?;
-    world.start_consumer(&[("REDIS_URL", "redis://127.0.0.1:1")]).await?;
+    world
+        .start_consumer(&[("REDIS_URL", "redis://127.0.0.1:1")])
+        .await?;
     let quiet = world.channel("general").await?;
     let mut devices = Vec::new();
     for user in ["John", "Mike"] {
@@ -86,7 +96,9 @@ async fn lost_message_and_lost_announcement_are_found_by_the_sweep() -> anyhow::
     for round in 0..5 {
         // A resend is appended but not published: with the announcement lost too, only the
         // sweep can find it.
-        world.resend_only("Mary", quiet, &format!("swept {round}")).await?;
+        world
+            .resend_only("Mary", quiet, &format!("swept {round}"))
+            .await?;
         let stored = Instant::now();
         everyone_has(&devices, quiet, round + 1).await?;
         assert!(stored.elapsed() < WITHIN + Duration::from_secs(1));
@@ -105,10 +117,16 @@ async fn frozen_redis_is_noticed_and_repaired() -> anyhow::Result<()> {
         devices.push(device);
     }
     let mary = world.device("Mary").await?;
-    for (round, freeze) in [Duration::from_secs(1), Duration::from_secs(7)].into_iter().enumerate() {
+    for (round, freeze) in [Duration::from_secs(1), Duration::from_secs(7)]
+        .into_iter()
+        .enumerate()
+    {
         world.stack.redis().pause();
         let frozen = Instant::now();
-        mary.client.send(maths, format!("while frozen {round}"))?.wait().await?;
+        mary.client
+            .send(maths, format!("while frozen {round}"))?
+            .wait()
+            .await?;
         // Longer than the lease the second time: everything is held and checked again.
         tokio::time::sleep(freeze.saturating_sub(frozen.elapsed())).await;
         world.stack.redis().resume();

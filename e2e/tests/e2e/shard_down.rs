@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use hubbub_client::Page;
 use hubbub_e2e::World;
-use hubbub_protocol::{ErrorCode, partition_of};
+use hubbub_protocol::{ErrorCode, Seq, partition_of};
 
 #[tokio::test]
 async fn dead_shard_and_dead_core_leave_chat_alive() -> anyhow::Result<()> {
@@ -29,12 +29,23 @@ async fn dead_shard_and_dead_core_leave_chat_alive() -> anyhow::Result<()> {
         device.join(second).await?;
     }
     let http = world.http("Frank")?;
+    mary.client.send(first, "stored")?.wait().await?;
+    world.wait_caught_up().await?;
+    // The feeds have moved past it, so a join from before it needs the store.
+    for device in [&mary, &john] {
+        device
+            .wait("synced", |heard| heard.view.synced(first) > Some(Seq::ZERO))
+            .await?;
+    }
 
     world.stack.shard(dead).stop().await;
     let mut said = 0;
     let mut say = async |channels: &[_]| -> anyhow::Result<()> {
         for channel in channels {
-            mary.client.send(*channel, format!("m{said}"))?.wait().await?;
+            mary.client
+                .send(*channel, format!("m{said}"))?
+                .wait()
+                .await?;
             john.wait_for("live", Duration::from_secs(5), |heard| {
                 heard.view.records(*channel).any(|(_, body)| {
                     matches!(body, hubbub_protocol::Body::Message { text, .. }
@@ -49,9 +60,23 @@ async fn dead_shard_and_dead_core_leave_chat_alive() -> anyhow::Result<()> {
     for _ in 0..10 {
         say(&[first, second]).await?;
     }
-    let error = http.messages(first, Page { limit: Some(1), ..Page::default() }).await;
-    let code = error.err().and_then(|error| error.body().map(|body| body.code));
-    assert_eq!(code, Some(ErrorCode::ShardUnavailable), "its own channels say so");
+    let error = http
+        .messages(
+            first,
+            Page {
+                limit: Some(1),
+                ..Page::default()
+            },
+        )
+        .await;
+    let code = error
+        .err()
+        .and_then(|error| error.body().map(|body| body.code));
+    assert_eq!(
+        code,
+        Some(ErrorCode::ShardUnavailable),
+        "its own channels say so"
+    );
     let page = http.messages(second, Page::default()).await?;
     assert!(!page.messages.is_empty(), "the other shard answers");
     // Who comes now is told that there is no history, and hears what is said from here on.
@@ -60,25 +85,34 @@ async fn dead_shard_and_dead_core_leave_chat_alive() -> anyhow::Result<()> {
         .join_with(
             first,
             hubbub_client::JoinOptions {
-                since: Some(hubbub_protocol::Seq::ZERO),
+                since: Some(Seq::ZERO),
                 ..Default::default()
             },
         )
         .await?;
     assert!(!reply.recovered, "{reply:?}");
     say(&[first]).await?;
-    late.wait("live", |heard| heard.view.len(first) >= 1).await?;
+    late.wait("live", |heard| heard.view.len(first) >= 1)
+        .await?;
     world.stack.shard(dead).start().await?;
     world.wait_caught_up().await?;
     let stored = world.history(first).await?;
-    assert_eq!(stored.iter().filter(|e| matches!(e.body, hubbub_protocol::Body::Message { .. })).count(), 11);
+    assert_eq!(
+        stored
+            .iter()
+            .filter(|e| matches!(e.body, hubbub_protocol::Body::Message { .. }))
+            .count(),
+        12
+    );
 
     world.stack.core().stop().await;
     for _ in 0..5 {
         say(&[first, second]).await?;
     }
     let error = http.messages(first, Page::default()).await;
-    let code = error.err().and_then(|error| error.body().map(|body| body.code));
+    let code = error
+        .err()
+        .and_then(|error| error.body().map(|body| body.code));
     assert_eq!(code, Some(ErrorCode::CoreUnavailable));
     world.stack.core().start().await?;
     for channel in [first, second] {

@@ -29,27 +29,56 @@ async fn reader_at_a_kilobyte_a_second_is_not_cut_and_costs_a_mebibyte() -> anyh
     const MESSAGES: usize = 3_000;
     for n in 0..MESSAGES {
         let sent = Instant::now();
-        mary.client.send(busy, format!("{n} {text}"))?.wait().await?;
+        mary.client
+            .send(busy, format!("{n} {text}"))?
+            .wait()
+            .await?;
         if n % 100 == 0 {
-            quick.wait("the message", |heard| heard.view.len(busy) > n + 1).await?;
+            quick
+                .wait("the message", |heard| heard.view.len(busy) > n + 1)
+                .await?;
             slowest = slowest.max(sent.elapsed());
         }
     }
-    quick.wait("all", |heard| heard.view.len(busy) == MESSAGES + 1).await?;
+    quick
+        .wait("all", |heard| heard.view.len(busy) == MESSAGES + 1)
+        .await?;
     let metrics = world.metric("edge-1", "hubbub_edge_outbox_bytes").await?;
-    assert!(metrics <= 1_024.0 * 1_024.0 + 65_536.0, "outboxes hold {metrics} bytes");
+    assert!(
+        metrics <= 1_024.0 * 1_024.0 + 65_536.0,
+        "outboxes hold {metrics} bytes"
+    );
     world.wait_caught_up().await?;
     let grown = world.edge_rss(0)?.saturating_sub(before);
-    assert!(grown < 12 * 1_024 * 1_024, "12 MB went by and the edge has grown by {grown} bytes");
-    assert_eq!(slow.heard(|heard| heard.disconnected.clone()), Vec::<String>::new(), "not cut");
-    assert!(slow.heard(|heard| heard.view.len(busy)) < MESSAGES / 2, "it was slow");
-    assert!(slowest < Duration::from_secs(5), "the others did not notice: {slowest:?}");
+    assert!(
+        grown < 12 * 1_024 * 1_024,
+        "12 MB went by and the edge has grown by {grown} bytes"
+    );
+    assert_eq!(
+        slow.heard(|heard| heard.disconnected.clone()),
+        Vec::<String>::new(),
+        "not cut"
+    );
+    assert!(
+        slow.heard(|heard| heard.view.len(busy)) < MESSAGES / 2,
+        "it was slow"
+    );
+    assert!(
+        slowest < Duration::from_secs(5),
+        "the others did not notice: {slowest:?}"
+    );
 
     // The line is mended: everything comes, once, on the same connection.
     proxy.heal();
-    slow.wait_for("all", Duration::from_secs(60), |heard| heard.view.len(busy) == MESSAGES + 1)
-        .await?;
-    assert_eq!(slow.heard(|heard| heard.disconnected.clone()), Vec::<String>::new(), "not cut");
+    slow.wait_for("all", Duration::from_secs(60), |heard| {
+        heard.view.len(busy) == MESSAGES + 1
+    })
+    .await?;
+    assert_eq!(
+        slow.heard(|heard| heard.disconnected.clone()),
+        Vec::<String>::new(),
+        "not cut"
+    );
     assert_eq!(slow.doubled_on_the_wire(), None);
     world.finish().await
 }
@@ -80,17 +109,29 @@ async fn device_away_for_twenty_thousand_messages_catches_up_also_when_cut() -> 
         let mut config = Config::new(url, TokenSource::Fixed(world.token("John")?));
         config.limits.backoff_first = Duration::from_millis(50);
         let away = Device::with_config(config).await?;
-        let options = JoinOptions { since: Some(since), ordered, ..JoinOptions::default() };
+        let options = JoinOptions {
+            since: Some(since),
+            ordered,
+            ..JoinOptions::default()
+        };
         let reply = away.join_with(busy, options).await?;
         assert!(reply.recovered, "{reply:?}");
         // Cut twice on the way; it comes back through either edge and goes on.
         for part in [1, 2] {
-            away.wait("a part", |heard| heard.view.len(busy) >= part * MESSAGES / 4).await?;
+            away.wait("a part", |heard| {
+                heard.view.len(busy) >= part * MESSAGES / 4
+            })
+            .await?;
             proxy.cut();
         }
-        away.wait_for("all", Duration::from_secs(60), |heard| heard.view.len(busy) >= MESSAGES)
-            .await?;
-        assert!(!away.heard(|heard| heard.disconnected.is_empty()), "it was cut on the way");
+        away.wait_for("all", Duration::from_secs(60), |heard| {
+            heard.view.len(busy) >= MESSAGES
+        })
+        .await?;
+        assert!(
+            !away.heard(|heard| heard.disconnected.is_empty()),
+            "it was cut on the way"
+        );
         let (seqs, handed_on) = away.heard(|heard| {
             let seqs: Vec<Seq> = heard.view.records(busy).map(|(seq, _)| seq).collect();
             (seqs, heard.records.len())

@@ -6,14 +6,25 @@ use hubbub_client::{JoinOptions, Page};
 use hubbub_e2e::{Device, World};
 use hubbub_protocol::{Body, ChannelId, Seq, http::Entry};
 
-const SENDERS: [&str; 8] =
-    ["John", "Mary", "Mike", "Frank", "Stephanie", "Richard", "Sonia", "Charlie"];
+const SENDERS: [&str; 8] = [
+    "John",
+    "Mary",
+    "Mike",
+    "Frank",
+    "Stephanie",
+    "Richard",
+    "Sonia",
+    "Charlie",
+];
 const EACH: usize = 125;
 
 #[tokio::test]
 async fn every_device_ends_with_the_stores_set_in_seq_order() -> anyhow::Result<()> {
     let world = World::start("thousand", 2, 2).await?;
-    let mut channels = vec![world.channel("general").await?, world.channel("Maths").await?];
+    let mut channels = vec![
+        world.channel("general").await?,
+        world.channel("Maths").await?,
+    ];
     for name in ["physics", "music"] {
         channels.push(world.open_channel(name).await?);
     }
@@ -21,7 +32,10 @@ async fn every_device_ends_with_the_stores_set_in_seq_order() -> anyhow::Result<
     for n in 0..12 {
         let device = world.device(World::USERS[n % World::USERS.len()]).await?;
         for channel in &channels {
-            let options = JoinOptions { ordered: n % 2 == 0, ..JoinOptions::default() };
+            let options = JoinOptions {
+                ordered: n % 2 == 0,
+                ..JoinOptions::default()
+            };
             device.join_with(*channel, options).await?;
         }
         devices.push((n % 2 == 0, device));
@@ -49,7 +63,10 @@ async fn every_device_ends_with_the_stores_set_in_seq_order() -> anyhow::Result<
     let mut total = 0;
     for channel in &channels {
         let stored = world.history(*channel).await?;
-        total += stored.iter().filter(|e| matches!(e.body, Body::Message { .. })).count();
+        total += stored
+            .iter()
+            .filter(|e| matches!(e.body, Body::Message { .. }))
+            .count();
         let seqs: Vec<Seq> = stored.iter().map(|entry| entry.seq).collect();
         for (ordered, device) in &devices {
             check_device(device, *ordered, *channel, &seqs).await?;
@@ -71,9 +88,17 @@ async fn check_device(
     stored: &[Seq],
 ) -> anyhow::Result<()> {
     let joined_at = device.heard(|heard| {
-        heard.joined.iter().find(|reply| reply.channel == channel).and_then(|reply| reply.head)
+        heard
+            .joined
+            .iter()
+            .find(|reply| reply.channel == channel)
+            .and_then(|reply| reply.head)
     });
-    let stored: Vec<Seq> = stored.iter().copied().filter(|seq| Some(*seq) > joined_at).collect();
+    let stored: Vec<Seq> = stored
+        .iter()
+        .copied()
+        .filter(|seq| Some(*seq) > joined_at)
+        .collect();
     let head = stored.last().copied();
     device
         .wait("all records and synced", |heard| {
@@ -82,8 +107,12 @@ async fn check_device(
         .await?;
     let (view, arrived) = device.heard(|heard| {
         let view: Vec<Seq> = heard.view.records(channel).map(|(seq, _)| seq).collect();
-        let arrived: Vec<Seq> =
-            heard.records.iter().filter(|(c, ..)| *c == channel).map(|(_, seq, _)| *seq).collect();
+        let arrived: Vec<Seq> = heard
+            .records
+            .iter()
+            .filter(|(c, ..)| *c == channel)
+            .map(|(_, seq, _)| *seq)
+            .collect();
         (view, arrived)
     });
     assert_eq!(view, stored, "the view of {channel}");
@@ -104,7 +133,11 @@ async fn pages_agree(world: &World, channel: ChannelId, stored: &[Entry]) -> any
             let mut forward: Vec<Entry> = Vec::new();
             loop {
                 let after = forward.last().map_or(Seq::ZERO, |entry| entry.seq);
-                let page = Page { after: Some(after), limit: Some(limit), ..Page::default() };
+                let page = Page {
+                    after: Some(after),
+                    limit: Some(limit),
+                    ..Page::default()
+                };
                 let page = world.patient(|| http.messages(channel, page)).await?;
                 forward.extend(page.messages);
                 if !page.has_more || forward.len() >= expected.len() {
@@ -118,7 +151,11 @@ async fn pages_agree(world: &World, channel: ChannelId, stored: &[Entry]) -> any
             let end = Seq(expected.last().map_or(0, |entry| entry.seq.0) + 1);
             loop {
                 let before = backward.first().map_or(end, |entry: &Entry| entry.seq);
-                let page = Page { before: Some(before), limit: Some(limit), ..Page::default() };
+                let page = Page {
+                    before: Some(before),
+                    limit: Some(limit),
+                    ..Page::default()
+                };
                 let mut page = world.patient(|| http.messages(channel, page)).await?;
                 let more = page.has_more;
                 page.messages.extend(backward);
