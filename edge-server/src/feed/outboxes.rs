@@ -16,8 +16,13 @@ pub struct Frame {
     pub bytes: Bytes,
 }
 
-/// The outboxes of the pod's sockets, as a feed sees them: all in memory, nothing waits. A socket
-/// that is gone takes everything (`offer` is true) until the feed is told by `leave`.
+/// The outboxes of the pod's sockets, as a feed sees them: all in memory, nothing waits.
+///
+/// After an `offer` or an `under_half` that was false the feed waits for
+/// [`Feed::room`](super::Feed::room), which is called once the outbox is under half: if outboxes
+/// are drained by other threads, the note that a feed waits is made under the outbox's own lock,
+/// in the same step. A socket that is closing may refuse everything, or take everything and lose
+/// it; the feed is told of its end by `leave`.
 pub trait Outboxes {
     /// Queues the frame; `false` = no room, nothing was queued. An outbox that is under half has
     /// room for at least one frame.

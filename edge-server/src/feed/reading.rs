@@ -42,6 +42,7 @@ impl Feed {
             sent: None,
             answered: false,
             told: false,
+            closing: false,
             served: self.pages,
         });
         self.try_start(socket, out);
@@ -182,7 +183,10 @@ impl Feed {
 
     /// The outbox of a socket fell under half. A socket that is not reading is no error.
     pub fn room<O: Outboxes>(&mut self, socket: SocketId, out: &mut O) {
-        let place = self.readers.get_mut(socket).map(|reader| reader.place);
+        let place = self.readers.get_mut(socket).map(|reader| {
+            reader.closing = false;
+            reader.place
+        });
         let up_to_date = match place {
             Some(Place::At(cursor)) => Some(cursor) == self.horizon,
             Some(Place::Nowhere) => true,
@@ -207,7 +211,7 @@ impl Feed {
                 continue;
             };
             behind = true;
-            if out.under_half(reader.socket) {
+            if !reader.closing && out.under_half(reader.socket) {
                 furthest = Some(furthest.map_or(cursor, |other| other.min(cursor)));
                 if longest.is_none_or(|(served, _)| reader.served < served) {
                     longest = Some((reader.served, cursor));
@@ -312,6 +316,7 @@ impl Feed {
             0
         };
         let mut full = false;
+        let before = cursor;
         for row in &rows[start..] {
             if !out.offer(socket, &row.bytes) {
                 full = rule!(PageEndsWhereTheOutboxIsFull);
@@ -324,6 +329,7 @@ impl Feed {
         }
         if let Some(reader) = self.readers.get_mut(socket) {
             reader.place = Place::At(cursor);
+            reader.closing = full && cursor == before;
             reader.told = true;
             if rule!(PageIsTold) {
                 out.synced(socket, channel, cursor);

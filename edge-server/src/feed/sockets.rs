@@ -27,6 +27,9 @@ pub(super) struct Reader {
     pub(super) answered: bool,
     /// Whether `synced(cursor)` was given since the last `replay`.
     pub(super) told: bool,
+    /// Its outbox refused the first row of a page though it was under half (the socket is closing):
+    /// no page is asked for it before `room`, or it would be asked for without end.
+    pub(super) closing: bool,
     /// The number of the page that served it last, or at which it came.
     pub(super) served: u64,
 }

@@ -214,6 +214,7 @@ impl Feed {
                 sent: None,
                 answered: true,
                 told: false,
+                closing: false,
                 served: self.pages,
             };
             match cursor {

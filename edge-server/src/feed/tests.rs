@@ -41,6 +41,8 @@ fn copy(seq: u64, number: u64) -> Frame {
 struct Wire {
     sent: BTreeMap<SocketId, Vec<String>>,
     room: BTreeMap<SocketId, usize>,
+    /// It refuses everything and is empty.
+    closing: Option<SocketId>,
 }
 
 impl Wire {
@@ -56,6 +58,9 @@ impl Wire {
 
 impl Outboxes for Wire {
     fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool {
+        if self.closing == Some(socket) {
+            return false;
+        }
         if let Some(room) = self.room.get_mut(&socket) {
             if *room == 0 {
                 return false;
@@ -366,6 +371,20 @@ fn page_ends_where_the_outbox_is_full() {
     assert_eq!(stage.out.take(A), "6, 8, synced 8");
     stage.answer(range(8, 9), rows(&[]));
     assert_eq!(stage.out.take(A), "synced 9");
+}
+
+#[test]
+fn closing_socket_asks_for_no_page_without_end() {
+    let mut stage = Stage::at(9);
+    stage.out.closing = Some(A);
+    stage.join(A, Some(3));
+    stage.answer(range(3, 9), rows(&[5, 6]));
+    assert_eq!(stage.request(), None);
+    stage.out.closing = None;
+    stage.room(A, 9);
+    stage.answer(range(3, 9), rows(&[5, 6]));
+    let given = "joined 9, replay 3, synced 3, 5, 6, synced 6";
+    assert_eq!(stage.out.take(A), given);
 }
 
 #[test]

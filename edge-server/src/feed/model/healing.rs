@@ -9,7 +9,7 @@ use super::{
 const SWEEP_MS: u64 = 700;
 /// Within so long everything must be complete once all is healed: P7's 2 s, and the longest delay
 /// of a request that failed just before.
-const HEALED_MS: u64 = 3_500;
+const HEALED_MS: u64 = 2_500;
 
 impl World {
     /// Everything comes back, nothing new is sent: after a while every promise must be kept.
@@ -60,9 +60,11 @@ impl World {
     }
 
     pub(super) fn whole_sweep(&mut self, edge: usize) -> Outcome {
-        // One may have read before; then the next one is due 700 ms later.
-        for _ in 0..4 * PARTITIONS {
-            self.sweep(edge)?;
+        for shard in 0..PARTITIONS {
+            // One may have read before the heal: it ends, and another one follows.
+            for _ in 0..3 {
+                self.sweep_shard(edge, shard, false)?;
+            }
         }
         Ok(())
     }

@@ -34,7 +34,9 @@ impl World {
     pub(super) fn connect(&mut self, client: usize, edge: usize) {
         if self.clients[client].socket.is_none() {
             let capacity = self.plan.capacity;
-            let socket = self.sockets.connect(edge, client, capacity);
+            let socket = self
+                .sockets
+                .connect(edge, client, capacity, self.plan.synced_rides);
             self.clients[client].socket = Some(socket);
             self.tell(|_| format!("client {client} connects to edge {edge} as {socket:?}"));
         }

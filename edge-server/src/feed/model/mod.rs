@@ -63,9 +63,10 @@ fn schedules_reach_everything() {
         closed,
         failed,
     } = sum;
-    let rare = [closed, behind_at_subscribe, behind_at_sweep];
-    assert!(rare.into_iter().all(|count| count > 10), "{sum:?}");
+    assert!(closed > 2, "{sum:?}");
     let usual = [
+        behind_at_subscribe,
+        behind_at_sweep,
         repeated,
         resent,
         unkept,

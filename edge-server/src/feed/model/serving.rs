@@ -246,9 +246,15 @@ impl World {
 
     pub(super) fn sweep(&mut self, edge: usize) -> Outcome {
         let shard = self.random.below(PARTITIONS);
+        let fails = self.random.chance(20);
+        self.sweep_shard(edge, shard, fails)
+    }
+
+    /// The next step of a sweep: it reads, or the edge gets what it has read.
+    pub(super) fn sweep_shard(&mut self, edge: usize, shard: usize, fails: bool) -> Outcome {
         if let Some((positions, heads)) = self.edges[edge].sweeps[shard].take() {
             let now_ms = self.now_ms;
-            if self.random.chance(20) {
+            if fails {
                 self.tell(|_| format!("edge {edge} sweep of {shard} fails"));
                 if !rules::holds(Rule::FailedSweepKeepsItsPositions) {
                     let edge = &mut self.edges[edge];

@@ -63,6 +63,8 @@ pub(super) struct Outbox {
     pub(super) client: usize,
     pub(super) open: bool,
     capacity: usize,
+    /// `synced` frames wait outside until the next write, room or not, and go behind what is there.
+    rides: bool,
     queue: VecDeque<(usize, Item)>,
     /// `synced` frames that found it full, one a channel, with the number of their join.
     outside: Vec<(usize, Seq, u32)>,
@@ -91,12 +93,19 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub(super) fn connect(&mut self, edge: usize, client: usize, capacity: usize) -> SocketId {
+    pub(super) fn connect(
+        &mut self,
+        edge: usize,
+        client: usize,
+        capacity: usize,
+        rides: bool,
+    ) -> SocketId {
         self.all.push(Outbox {
             edge,
             client,
             open: true,
             capacity,
+            rides,
             queue: VecDeque::new(),
             outside: Vec::new(),
             since: [None; CHANNELS],
@@ -134,7 +143,7 @@ impl Sockets {
         // A reply and its `replay` are the client's own doing; the others are bounded.
         let reply = |(_, item): &&(usize, Item)| matches!(item, Item::Reply { .. });
         let replies = outbox.queue.iter().filter(reply).count();
-        if outbox.queue.len() > outbox.capacity + 2 * replies + 2 * CHANNELS {
+        if outbox.queue.len() > outbox.capacity + 2 * replies + 3 * CHANNELS {
             self.violated(format!("{socket:?}: the outbox is far above its bound"));
         }
     }
@@ -152,6 +161,13 @@ impl Outbox {
     /// The client takes the first frame; whether the outbox fell under half by that.
     pub(super) fn take(&mut self) -> Result<Option<(usize, Item, bool)>, String> {
         let was = self.is_under_half();
+        let waits = if self.rides { self.outside.len() } else { 0 };
+        for (channel, seq, join) in self.outside.drain(..waits) {
+            if join != self.joins[channel] {
+                return Err(format!("synced {seq:?} of an earlier join"));
+            }
+            self.queue.push_back((channel, Item::Synced(seq)));
+        }
         let Some((channel, item)) = self.queue.pop_front() else {
             return Ok(None);
         };
@@ -232,7 +248,7 @@ impl Outboxes for Sockets {
         outbox.outside.retain(|(c, ..)| *c != channel);
         if !rules::holds(Rule::SyncedIsNeverAhead) {
             outbox.queue.push_front((channel, Item::Synced(seq)));
-        } else if outbox.is_full() {
+        } else if outbox.is_full() || outbox.rides {
             outbox.outside.push((channel, seq, outbox.joins[channel]));
         } else {
             outbox.queue.push_back((channel, Item::Synced(seq)));
