@@ -17,14 +17,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 /// What a stack leaves in its directory, beside the Postgres clusters and the lock.
-const LEFTOVERS: [&str; 7] = [
+const LEFTOVERS: [&str; 6] = [
     "redis",
     "kafka",
     "haproxy",
     "log",
     "state.json",
     "jwt.secret",
-    "up.log",
 ];
 const POLL: Duration = Duration::from_millis(50);
 

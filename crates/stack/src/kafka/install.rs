@@ -79,7 +79,7 @@ fn fetch(home: &Home, dir: &Path) -> Result<File> {
         std::fs::remove_dir_all(&part).context("remove a half download")?;
     }
     let output = Command::new(maven)
-        .args(["-q", "-B", "-f"])
+        .args(["-q", "-B", "-Dstyle.color=never", "-f"])
         .arg(&pom)
         .args([COPY_DEPENDENCIES, "-DincludeScope=runtime"])
         .arg(format!("-DoutputDirectory={}", part.display()))
