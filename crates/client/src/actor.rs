@@ -176,8 +176,8 @@ impl Actor {
                     pong_at = now + life;
                 }
             }
-            let due = self.due(&connection, heard + silence, (!reading).then_some(pong_at));
             self.session.tick(now);
+            let due = self.due(&connection, heard + silence, (!reading).then_some(pong_at));
             let (session, config, number) = (&mut self.session, &self.config, self.connections);
             let mut next = || {
                 let frame = session.next_frame(Instant::now());
@@ -236,7 +236,7 @@ impl Actor {
             pong_at,
             blocked_at,
             self.session.stalls_at(),
-            self.session.next_due(),
+            self.session.next_due(Instant::now()),
         ]
         .into_iter()
         .flatten()

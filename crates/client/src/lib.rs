@@ -20,6 +20,7 @@ mod handle;
 mod http;
 mod listening;
 mod outbox;
+mod pacer;
 mod session;
 mod view;
 

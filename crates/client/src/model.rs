@@ -612,6 +612,88 @@ proptest! {
     }
 }
 
+/// The edge's limit: 20 a second, burst 40; closed at the fourth second with refusals in it, where
+/// no 10 s lie between them.
+struct Limit {
+    tokens: f64,
+    at: Instant,
+    strikes: u32,
+    struck: Option<Instant>,
+    refusals: u32,
+}
+
+impl Limit {
+    const RATE: f64 = 20.0;
+
+    fn take(&mut self, now: Instant) -> Result<(), u64> {
+        let passed = (now - self.at).as_secs_f64();
+        self.at = now;
+        self.tokens = (self.tokens + passed * Self::RATE).min(40.0);
+        if self.tokens >= 1.0 {
+            self.tokens -= 1.0;
+            return Ok(());
+        }
+        self.refusals += 1;
+        let ago = self.struck.map(|at| (now - at).as_secs_f64());
+        if ago.is_none_or(|ago| ago >= 1.0) {
+            self.strikes = match ago {
+                Some(ago) if ago <= 10.0 => self.strikes + 1,
+                _ => 1,
+            };
+            self.struck = Some(now);
+        }
+        Err(((1.0 - self.tokens) / Self::RATE * 1_000.0).ceil() as u64)
+    }
+}
+
+#[test]
+fn rate_limit_is_learnt_before_it_costs_the_connection() {
+    const COUNT: usize = 3_000;
+    let mut sends = Sends::new(32);
+    let started = sends.now;
+    let mut limit = Limit {
+        tokens: 40.0,
+        at: started,
+        strikes: 0,
+        struck: None,
+        refusals: 0,
+    };
+    for _ in 0..COUNT {
+        sends.step(&Move::Push { channel: 1 });
+    }
+    while sends.settled.len() < COUNT {
+        sends.step(&Move::Write(64));
+        // A round trip of 2 ms.
+        sends.now += Duration::from_millis(2);
+        while let Some(frame) = sends.wire.front() {
+            let (id, _) = request(frame);
+            match limit.take(sends.now) {
+                Ok(()) => sends.take(Fate::Accepted),
+                Err(wait) => {
+                    sends.wire.pop_front();
+                    let error = ErrorBody::new(ErrorCode::RateLimited, "slower")
+                        .retry_after_ms(wait)
+                        .outcome(Outcome::Rejected);
+                    sends.replies.push_back(reply_error(Some(&id), &error));
+                }
+            }
+            assert!(limit.strikes <= 3, "closed by the server");
+            sends.step(&Move::Reply);
+        }
+        if let Some(at) = sends.session.next_due(sends.now) {
+            assert!(at > sends.now, "no waiting without time");
+            sends.now = at;
+        }
+    }
+    let seconds = (sends.now - started).as_secs_f64();
+    let least = (COUNT as f64 - 40.0) / Limit::RATE;
+    assert!(seconds < 1.5 * least, "{seconds} s instead of {least} s");
+    assert!(limit.refusals < 100, "{} refusals", limit.refusals);
+    let ids = sends.log.iter().map(|m| m.client_msg_id);
+    let pushed = sends.pushed.iter().map(|p| Some(p.1));
+    assert!(ids.eq(pushed), "in the order in which they were sent");
+}
+
 #[test]
 fn message_that_no_frame_can_hold_is_refused_here() {
     let mut sends = Sends::new(4);

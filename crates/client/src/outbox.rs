@@ -1,4 +1,7 @@
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use hubbub_protocol::{
     ChannelId, ClientFrame, ErrorBody, ErrorCode, MessageId, MessageReply, Outcome, RequestId,
@@ -7,7 +10,7 @@ use hubbub_protocol::{
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::{Backoff, SendResult, Sent};
+use crate::{Backoff, SendResult, Sent, pacer::Pacer};
 
 /// Messages on their way, in the order in which the application sent them: each is sent again,
 /// under the same id, until the server's answer is definite. No I/O.
@@ -17,12 +20,35 @@ pub(crate) struct Outbox {
     backoff: Backoff,
     next_order: u64,
     entries: BTreeMap<u64, Entry>,
+    /// What is to be written, per channel; only those with something in them.
+    queues: BTreeMap<ChannelId, Queue>,
+    pacer: Pacer,
+    in_flight: usize,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// To be sent again, not before then (`None`: at once). The first one holds back the rest of
+    /// the channel, so that an error does not turn the order round more than it must.
+    again: BTreeMap<u64, Option<Instant>>,
     /// Never written to any connection.
     fresh: VecDeque<u64>,
-    /// To be sent again, not before then (`None`: at once). They hold back later messages of
-    /// their channel, so that an error does not turn the order round more than it must.
-    again: BTreeMap<u64, Option<Instant>>,
-    in_flight: usize,
+}
+
+impl Queue {
+    /// What is to be written first, and when.
+    fn head(&self) -> Option<(u64, Option<Instant>)> {
+        match self.again.first_key_value() {
+            Some((order, at)) => Some((*order, *at)),
+            None => self.fresh.front().map(|order| (*order, None)),
+        }
+    }
+
+    fn pop(&mut self) {
+        if self.again.pop_first().is_none() {
+            self.fresh.pop_front();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -70,8 +96,8 @@ impl Outbox {
             backoff,
             next_order: 0,
             entries: BTreeMap::new(),
-            fresh: VecDeque::new(),
-            again: BTreeMap::new(),
+            queues: BTreeMap::new(),
+            pacer: Pacer::default(),
             in_flight: 0,
         }
     }
@@ -98,7 +124,11 @@ impl Outbox {
                 backoff: self.backoff.clone(),
             },
         );
-        self.fresh.push_back(order);
+        self.queues
+            .entry(channel)
+            .or_default()
+            .fresh
+            .push_back(order);
         order
     }
 
@@ -110,7 +140,7 @@ impl Outbox {
         request: i64,
         max_frame_bytes: u64,
     ) -> Option<Next> {
-        if self.in_flight >= self.window {
+        if !self.may_write() || !self.pacer.ready(now) {
             return None;
         }
         let order = self.pick(now)?;
@@ -133,43 +163,43 @@ impl Outbox {
         }
         entry.in_flight = true;
         self.in_flight += 1;
+        self.pacer.sent(now);
         Some(Next::Frame { order, frame })
     }
 
-    fn pick(&mut self, now: Instant) -> Option<u64> {
-        let mut held = BTreeSet::new();
-        let mut due = None;
-        for (order, at) in &self.again {
-            let channel = self.entries.get(order).map(|e| e.channel);
-            if at.is_some_and(|at| at > now) {
-                held.extend(channel);
-            } else if channel.is_some_and(|c| !held.contains(&c)) {
-                due = Some(*order);
-                break;
-            }
-        }
-        if let Some(order) = due {
-            self.again.remove(&order);
-            return Some(order);
-        }
-        let at = if held.is_empty() {
-            0
+    fn may_write(&self) -> bool {
+        let window = if self.pacer.is_active() {
+            1
         } else {
-            self.fresh.iter().position(|order| {
-                self.entries
-                    .get(order)
-                    .is_some_and(|e| !held.contains(&e.channel))
-            })?
+            self.window
         };
-        self.fresh.remove(at)
+        self.in_flight < window
     }
 
-    /// When [`Self::next`] may have something that it has not now; `None`: after an event only.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        if self.in_flight >= self.window {
+    fn pick(&mut self, now: Instant) -> Option<u64> {
+        let due = |(channel, queue): (&ChannelId, &Queue)| match queue.head() {
+            Some((order, at)) if at.is_none_or(|at| at <= now) => Some((order, *channel)),
+            _ => None,
+        };
+        let (order, channel) = self.queues.iter().filter_map(due).min()?;
+        let queue = self.queues.get_mut(&channel)?;
+        queue.pop();
+        if queue.head().is_none() {
+            self.queues.remove(&channel);
+        }
+        Some(order)
+    }
+
+    /// The moment after `now` at which [`Self::next`] may have something that it has not now;
+    /// `None`: after an event only.
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
+        if !self.may_write() {
             return None;
         }
-        self.again.values().flatten().min().copied()
+        let heads = self.queues.values().filter_map(Queue::head);
+        let first = heads.map(|(_, at)| at.unwrap_or(now)).min()?;
+        let due = self.pacer.next_at().map_or(first, |at| at.max(first));
+        (due > now).then_some(due)
     }
 
     /// The server answered the request of this entry. `None`: it is not over.
@@ -192,9 +222,16 @@ impl Outbox {
                 // Only `rejected` says that no copy is in the log; a marked copy is shown by
                 // the consumer's announcement alone, hence later.
                 entry.retry |= error.outcome != Some(Outcome::Rejected);
-                let floor = error.retry_after_ms.map(std::time::Duration::from_millis);
-                let delay = entry.backoff.next(rng, floor);
-                self.again.insert(order, Some(now + delay));
+                let floor = error.retry_after_ms.map(Duration::from_millis);
+                let at = if error.code == ErrorCode::RateLimited {
+                    // All wait then, and go one by one.
+                    self.pacer.refused(now, floor.unwrap_or_default());
+                    None
+                } else {
+                    Some(now + entry.backoff.next(rng, floor))
+                };
+                let queue = self.queues.entry(entry.channel).or_default();
+                queue.again.insert(order, at);
                 None
             }
             mut reply => {
@@ -238,7 +275,8 @@ impl Outbox {
         for (order, entry) in &mut self.entries {
             if std::mem::take(&mut entry.in_flight) {
                 entry.retry = true;
-                self.again.insert(*order, None);
+                let queue = self.queues.entry(entry.channel).or_default();
+                queue.again.insert(*order, None);
             }
         }
         self.in_flight = 0;

@@ -14,6 +14,7 @@ use crate::{
     Backoff, Event, Limits, SendResult,
     listening::{Listening, Phase},
     outbox::{Next, Outbox},
+    pacer::Pacer,
 };
 
 /// What a session decided.
@@ -32,12 +33,6 @@ enum Request {
     Send(u64),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Control {
-    Join(ChannelId),
-    Leave(ChannelId),
-}
-
 /// The protocol as a client speaks it, over any number of connections: what to write, what to
 /// tell the application. A pure state machine: time is given, randomness is seeded.
 #[derive(Debug)]
@@ -49,8 +44,11 @@ pub(crate) struct Session {
     next_request: i64,
     requests: HashMap<i64, Request>,
     channels: BTreeMap<ChannelId, Listening>,
-    /// Joins and leaves to write, in order; they go before sends.
-    control: VecDeque<Control>,
+    /// To be written first: a channel that is in both is left and joined again.
+    leaves: VecDeque<ChannelId>,
+    /// To be written before sends.
+    joins: VecDeque<ChannelId>,
+    join_pacer: Pacer,
     outbox: Outbox,
     /// Decisions that nobody has taken yet; bounded, since nothing is read until they are.
     pub(crate) outputs: VecDeque<Output>,
@@ -70,7 +68,9 @@ impl Session {
             next_request: 1,
             requests: HashMap::new(),
             channels: BTreeMap::new(),
-            control: VecDeque::new(),
+            leaves: VecDeque::new(),
+            joins: VecDeque::new(),
+            join_pacer: Pacer::default(),
             outbox: Outbox::new(limits.in_flight, backoff),
             outputs: VecDeque::new(),
             goodbye: None,
@@ -96,18 +96,18 @@ impl Session {
             Backoff::new(self.limits.backoff_first, self.limits.backoff_cap),
         );
         self.channels.insert(channel, listening);
-        self.control.retain(|c| *c != Control::Join(channel));
+        self.joins.retain(|c| *c != channel);
         if self.max_frame_bytes.is_some() {
-            self.control.push_back(Control::Join(channel));
+            self.joins.push_back(channel);
         }
     }
 
     /// Listens no more; nothing of the channel is given from here on.
     pub(crate) fn leave(&mut self, channel: ChannelId) {
         self.channels.remove(&channel);
-        self.control.retain(|c| *c != Control::Join(channel));
+        self.joins.retain(|c| *c != channel);
         if self.max_frame_bytes.is_some() {
-            self.control.push_back(Control::Leave(channel));
+            self.leaves.push_back(channel);
         } else {
             self.event(Event::Left { channel });
         }
@@ -137,7 +137,7 @@ impl Session {
         self.progress = Some(now);
         self.goodbye = None;
         self.rate_delay = None;
-        self.control = self.channels.keys().copied().map(Control::Join).collect();
+        self.joins = self.channels.keys().copied().collect();
         self.event(Event::Connected(hello));
     }
 
@@ -146,10 +146,9 @@ impl Session {
         self.max_frame_bytes = None;
         self.progress = None;
         self.requests.clear();
-        for control in std::mem::take(&mut self.control) {
-            if let Control::Leave(channel) = control {
-                self.event(Event::Left { channel });
-            }
+        self.joins.clear();
+        for channel in std::mem::take(&mut self.leaves) {
+            self.event(Event::Left { channel });
         }
         for listening in self.channels.values_mut() {
             listening.disconnected();
@@ -171,26 +170,27 @@ impl Session {
     /// The next text frame to write, if there is one that may be written now.
     pub(crate) fn next_frame(&mut self, now: Instant) -> Option<String> {
         let max_frame_bytes = self.max_frame_bytes?;
-        while let Some(control) = self.control.pop_front() {
-            let id = self.next_request;
-            let (frame, request) = match control {
-                Control::Leave(channel) => {
-                    (ClientFrame::Leave { channel }, Request::Leave(channel))
-                }
-                Control::Join(channel) => match self.channels.get_mut(&channel) {
-                    Some(listening) if listening.phase == Phase::Queued => {
-                        listening.phase = Phase::Asked(id);
-                        let frame = ClientFrame::Join {
-                            channel,
-                            since: listening.since(),
-                            ordered: listening.ordered,
-                        };
-                        (frame, Request::Join(channel))
-                    }
-                    _ => continue,
-                },
-            };
-            return Some(self.request(frame.encode(Some(&RequestId::Number(id))), request, now));
+        let id = RequestId::Number(self.next_request);
+        if let Some(channel) = self.leaves.pop_front() {
+            let frame = ClientFrame::Leave { channel }.encode(Some(&id));
+            return Some(self.request(frame, Request::Leave(channel), now));
+        }
+        while self.join_pacer.ready(now)
+            && let Some(channel) = self.joins.pop_front()
+        {
+            if let Some(listening) = self.channels.get_mut(&channel)
+                && listening.phase == Phase::Queued
+            {
+                listening.phase = Phase::Asked(self.next_request);
+                self.join_pacer.sent(now);
+                let frame = ClientFrame::Join {
+                    channel,
+                    since: listening.since(),
+                    ordered: listening.ordered,
+                };
+                let frame = frame.encode(Some(&id));
+                return Some(self.request(frame, Request::Join(channel), now));
+            }
         }
         loop {
             match self.outbox.next(now, self.next_request, max_frame_bytes)? {
@@ -219,19 +219,25 @@ impl Session {
         for (channel, listening) in &mut self.channels {
             if matches!(listening.phase, Phase::Delayed(at) if at <= now) {
                 listening.phase = Phase::Queued;
-                self.control.push_back(Control::Join(*channel));
+                self.joins.push_back(*channel);
             }
         }
     }
 
-    /// When [`Self::tick`] or [`Self::next_frame`] has something to do without an event before.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
+    /// The moment after `now` at which [`Self::tick`] or [`Self::next_frame`] has something to do
+    /// without an event before. To be called after [`Self::tick`].
+    pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
         self.max_frame_bytes?;
         let joins = self.channels.values().filter_map(|l| match l.phase {
             Phase::Delayed(at) => Some(at),
             _ => None,
         });
-        joins.chain(self.outbox.next_due()).min()
+        let paced = self.join_pacer.next_at().filter(|_| !self.joins.is_empty());
+        joins
+            .chain(paced)
+            .filter(|at| *at > now)
+            .chain(self.outbox.next_due(now))
+            .min()
     }
 
     /// When the server, if no text frame comes, has owed a reply for too long.
@@ -269,6 +275,14 @@ impl Session {
                 if let Some(listening) = self.live(channel) {
                     listening.replay();
                     self.event(Event::Replay { channel, since });
+                }
+            }
+            ServerFrame::Left { channel } => {
+                // Removed, or possibly so: the answer to another join tells. One that is on its
+                // way already was asked after this frame was written, or answers it as well.
+                if let Some(listening) = self.live(channel) {
+                    listening.disconnected();
+                    self.joins.push_back(channel);
                 }
             }
             ServerFrame::Reply { reply_to, result } => self.on_reply(reply_to, result, now),
@@ -335,6 +349,9 @@ impl Session {
             Ok(reply) => listening.joined(reply),
             Err(error) if error.retryable => {
                 let floor = error.retry_after_ms.map(Duration::from_millis);
+                if error.code == ErrorCode::RateLimited {
+                    self.join_pacer.refused(now, floor.unwrap_or_default());
+                }
                 let retry_in = listening.backoff.next(&mut self.rng, floor);
                 listening.phase = Phase::Delayed(now + retry_in);
                 Event::JoinDelayed {
