@@ -156,15 +156,17 @@ impl Outboxes for Out<'_> {
         let Some(entry) = self.sockets.get(&socket) else {
             return true;
         };
-        let taken = entry
-            .socket
-            .with_outbox(|o| o.offer_record(self.channel, frame));
-        if taken {
-            if !entry.socket.mark_dirty() {
-                self.dirty.push(Arc::clone(&entry.socket));
+        // The wish for room is noted under the outbox's lock: a flush on another thread either
+        // sees it or has made the room before.
+        let taken = entry.socket.with_outbox(|outbox| {
+            let taken = outbox.offer_record(self.channel, frame);
+            if !taken {
+                entry.socket.want_room();
             }
-        } else {
-            entry.socket.want_room();
+            taken
+        });
+        if taken && !entry.socket.mark_dirty() {
+            self.dirty.push(Arc::clone(&entry.socket));
         }
         taken
     }
@@ -173,11 +175,13 @@ impl Outboxes for Out<'_> {
         let Some(entry) = self.sockets.get(&socket) else {
             return false;
         };
-        let under = entry.socket.with_outbox(|o| o.under_half());
-        if !under {
-            entry.socket.want_room();
-        }
-        under
+        entry.socket.with_outbox(|outbox| {
+            let under = outbox.under_half();
+            if !under {
+                entry.socket.want_room();
+            }
+            under
+        })
     }
 
     fn joined(&mut self, socket: SocketId, reply: JoinReply) {

@@ -228,7 +228,14 @@ fn closed(frame: Option<CloseFrame>) -> Down {
 }
 
 fn lost(error: tungstenite::Error) -> Down {
-    Down::Lost(error.to_string())
+    use tungstenite::error::ProtocolError::ResetWithoutClosingHandshake;
+    Down::Lost(match error {
+        tungstenite::Error::Protocol(ResetWithoutClosingHandshake) => {
+            "it ended without a close".to_owned()
+        }
+        tungstenite::Error::Io(error) => error.to_string(),
+        error => error.to_string(),
+    })
 }
 
 /// The upgrade request, and where to send it.

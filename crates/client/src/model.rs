@@ -798,6 +798,46 @@ fn server_that_knows_less_decides_where_we_stand() {
 }
 
 #[test]
+fn socket_that_was_told_left_asks_again_from_its_cursor() {
+    let (mut session, now) = (Session::new(Limits::default(), 1), Instant::now());
+    let id = channel(5);
+    session.join(id, None, false);
+    session.connected(hello(), now);
+    let joined = JoinReply {
+        channel: id,
+        head: Some(Seq(7)),
+        recovered: true,
+        reason: None,
+    };
+    let (asked, _) = request(&session.next_frame(now).expect("a join"));
+    session.on_frame(reply(&reply_ok(&asked, &joined)), now);
+    session.on_frame(ServerFrame::Left { channel: id }, now);
+    // Of the time before it: the new join gives it again, if we may have it.
+    let body = message(id, 8);
+    session.on_frame(ServerFrame::Record { seq: Seq(8), body }, now);
+    let (asked, frame) = request(&session.next_frame(now).expect("another join"));
+    assert!(
+        matches!(
+            frame,
+            ClientFrame::Join {
+                since: Some(Seq(7)),
+                ..
+            }
+        ),
+        "{frame:?}"
+    );
+    let error = ErrorBody::new(ErrorCode::ChannelNotFound, "no such channel");
+    session.on_frame(reply(&reply_error(Some(&asked), &error)), now);
+    let last = session.outputs.back();
+    let channel = id;
+    assert_eq!(
+        last,
+        Some(&Output::Event(Event::JoinFailed { channel, error }))
+    );
+    assert_eq!(session.next_frame(now), None);
+}
+
+#[test]
 fn leave_then_join_asks_in_that_order() {
     let (mut session, now, id) = (
         Session::new(Limits::default(), 1),
