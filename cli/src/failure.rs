@@ -3,6 +3,8 @@ use std::{io, process::ExitCode};
 use hubbub_client::{Down, HttpError};
 use hubbub_protocol::{ErrorCode, Outcome};
 
+use crate::receive::Over;
+
 /// `EX_USAGE` of sysexits.
 const USAGE: u8 = 64;
 
@@ -41,6 +43,8 @@ fn advice(error: &anyhow::Error) -> Option<String> {
         if let Some(error) = cause.downcast_ref::<HttpError>() {
             http_advice(error)
         } else if let Some(down) = cause.downcast_ref::<Down>() {
+            down_advice(down)
+        } else if let Some(Over::Down(down)) = cause.downcast_ref::<Over>() {
             down_advice(down)
         } else {
             None

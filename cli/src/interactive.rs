@@ -8,7 +8,7 @@ use rustyline::{DefaultEditor, ExternalPrinter, error::ReadlineError};
 use tokio::sync::mpsc;
 
 use crate::{
-    receive::{Line, Over, Receiver, join_failure},
+    receive::{Line, Receiver},
     show::harmless,
 };
 
@@ -64,7 +64,6 @@ pub(crate) async fn run(
                 let Some(text) = text else { break };
                 match text.trim() {
                     "" => {}
-                    "/quit" => break,
                     "/who" => print(&who(&room).await)?,
                     command if command.starts_with('/') && !command.starts_with("//") => {
                         print(&style.alert(&format!(
@@ -84,9 +83,6 @@ pub(crate) async fn run(
             }
             event = events.recv() => {
                 let event = event.context("the client has ended")?;
-                if let Some(failure) = join_failure(&event, room.channel) {
-                    return end(&mut print, &style.alert(&failure), &mut typed).await;
-                }
                 if let Event::SendResult(done) = &event {
                     unsettled -= 1;
                     if let Err(error) = &done.result {
@@ -102,8 +98,8 @@ pub(crate) async fn run(
                         print(&style.alert(&text))?;
                     }
                     Ok(None) => {}
-                    Err(Over(why)) => {
-                        let text = style.alert(&format!("the connection has ended: {why}"));
+                    Err(over) => {
+                        let text = style.alert(&over.to_string());
                         return end(&mut print, &text, &mut typed).await;
                     }
                 }
@@ -163,6 +159,11 @@ fn prompt_loop(editor: &mut DefaultEditor, prompt: &str, lines: &mpsc::Sender<St
         match editor.readline(prompt) {
             Ok(text) => {
                 wipe(prompt, &text);
+                if text.trim() == "/quit" {
+                    // Here, so that the terminal is left as it was found: another readline
+                    // would own it when the process ends.
+                    return;
+                }
                 if !text.trim().is_empty() {
                     // History is a comfort; a line too much for it is no failure.
                     editor.add_history_entry(text.as_str()).ok();

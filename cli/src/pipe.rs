@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use crate::{
-    receive::{Line, Over, Receiver, join_failure},
+    receive::{Line, Receiver},
     show::line,
 };
 
@@ -37,8 +37,6 @@ pub(crate) async fn run(
     let mut sending = Sending::default();
     // A line that found the client full waits here, and stdin with it.
     let mut held: Option<String> = None;
-    // Messages are sent only once we listen, so that nobody's answer is missed.
-    let mut listening = false;
     let mut echo_until = None;
     loop {
         if stdin.is_none() && held.is_none() && sending.unsettled == 0 {
@@ -54,23 +52,22 @@ pub(crate) async fn run(
         tokio::select! {
             event = events.recv() => {
                 let event = event.context("the client has ended")?;
-                if let Some(failure) = join_failure(&event, channel) {
-                    anyhow::bail!(failure);
-                }
-                listening |= matches!(event, Event::Joined(_));
                 sending.note(&event);
                 match receiver.line(event).await {
                     Ok(Some(Line::Record(text))) => line(&text)?,
                     Ok(Some(Line::Notice(text))) => eprintln!("hubbub: {text}"),
                     Ok(None) => {}
-                    Err(Over(why)) => {
-                        let unsettled = sending.unsettled;
-                        return Err(anyhow::Error::new(why))
-                            .with_context(|| format!("{unsettled} messages without an answer"));
+                    Err(over) => {
+                        let error = anyhow::Error::new(over);
+                        return Err(match sending.unsettled {
+                            0 => error,
+                            n => error.context(format!("{n} messages have no answer")),
+                        });
                     }
                 }
             }
-            text = next_line(&mut stdin), if listening && held.is_none() => {
+            // Only once we listen, so that nobody's answer is missed.
+            text = next_line(&mut stdin), if receiver.joined && held.is_none() => {
                 match text.context("read stdin")? {
                     Some(text) => held = Some(text),
                     None => stdin = None,

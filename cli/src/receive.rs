@@ -12,6 +12,8 @@ pub(crate) struct Receiver {
     pub(crate) style: Style,
     pub(crate) json: bool,
     pub(crate) names: Names,
+    /// Whether the channel was joined once.
+    pub(crate) joined: bool,
     down: bool,
 }
 
@@ -25,9 +27,19 @@ pub(crate) enum Line {
     Notice(String),
 }
 
-/// The connection is over for good.
-#[derive(Debug)]
-pub(crate) struct Over(pub(crate) Down);
+/// Nothing more will come.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Over {
+    /// The connection is down for good.
+    #[error(transparent)]
+    Down(#[from] Down),
+    /// The channel was never open to this user.
+    #[error("cannot listen to {channel}: {why}")]
+    Refused { channel: ChannelId, why: String },
+    /// It was, until now.
+    #[error("you are no member of {0} any more")]
+    Removed(ChannelId),
+}
 
 impl Receiver {
     pub(crate) fn new(style: Style, json: bool, names: Names) -> Self {
@@ -35,6 +47,7 @@ impl Receiver {
             style,
             json,
             names,
+            joined: false,
             down: false,
         }
     }
@@ -42,6 +55,8 @@ impl Receiver {
     /// The line of an event, if it has one.
     pub(crate) async fn line(&mut self, event: Event) -> Result<Option<Line>, Over> {
         let notice = |text: String| Ok(Some(Line::Notice(text)));
+        let again = self.joined;
+        self.joined |= matches!(event, Event::Joined(_));
         match event {
             Event::Record { seq, body, .. } if self.json => {
                 Ok(Some(Line::Record(show::json(seq, &body))))
@@ -57,7 +72,7 @@ impl Receiver {
             Event::Disconnected {
                 why,
                 retry_in: None,
-            } => Err(Over(why)),
+            } => Err(Over::Down(why)),
             Event::Disconnected {
                 why,
                 retry_in: Some(retry_in),
@@ -79,6 +94,11 @@ impl Receiver {
             Event::Joined(_) if std::mem::take(&mut self.down) => {
                 notice("connected again; nothing is missing".to_owned())
             }
+            Event::JoinFailed { channel, .. } if again => Err(Over::Removed(channel)),
+            Event::JoinFailed { channel, error } => {
+                let why = error.message;
+                Err(Over::Refused { channel, why })
+            }
             Event::JoinDelayed {
                 error, retry_in, ..
             } => {
@@ -90,15 +110,5 @@ impl Receiver {
             Event::Goodbye(goodbye) => notice(format!("the server says: {}", goodbye.reason)),
             _ => Ok(None),
         }
-    }
-}
-
-/// The event that says that listening has failed for good.
-pub(crate) fn join_failure(event: &Event, wanted: ChannelId) -> Option<String> {
-    match event {
-        Event::JoinFailed { channel, error } if *channel == wanted => {
-            Some(format!("cannot listen to {channel}: {}", error.message))
-        }
-        _ => None,
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     args::TailArgs,
     connect::Context,
     names::Names,
-    receive::{Line, Over, Receiver, join_failure},
+    receive::{Line, Receiver},
     room,
     show::line,
 };
@@ -36,9 +36,6 @@ pub(crate) async fn run(context: &Context, args: &TailArgs) -> anyhow::Result<Ex
                 break;
             }
         };
-        if let Some(failure) = join_failure(&event, channel) {
-            anyhow::bail!(failure);
-        }
         match receiver.line(event).await {
             Ok(Some(Line::Record(text))) => {
                 line(&text)?;
@@ -46,7 +43,7 @@ pub(crate) async fn run(context: &Context, args: &TailArgs) -> anyhow::Result<Ex
             }
             Ok(Some(Line::Notice(text))) => eprintln!("hubbub: {text}"),
             Ok(None) => {}
-            Err(Over(why)) => return Err(why.into()),
+            Err(over) => return Err(over.into()),
         }
     }
     drop(events);
