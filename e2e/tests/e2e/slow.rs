@@ -112,7 +112,6 @@ async fn device_away_for_twenty_thousand_messages_catches_up_also_when_cut() -> 
         let options = JoinOptions {
             since: Some(since),
             ordered,
-            ..JoinOptions::default()
         };
         let reply = away.join_with(busy, options).await?;
         assert!(reply.recovered, "{reply:?}");
