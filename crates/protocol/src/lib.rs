@@ -7,24 +7,26 @@
 #![warn(missing_docs)]
 
 mod bus;
+mod client_frame;
 mod close;
 mod error;
-mod frame;
 pub mod http;
 mod id;
 pub mod limits;
 mod names;
 mod partition;
 mod record;
+mod server_frame;
 
 pub use bus::{Answer, ChannelEvent, Command, MessageKey, PodMessage, Question, Stored, UserEvent};
+pub use client_frame::{ClientFrame, FrameError, RequestId, SendMessage};
 pub use close::CloseCode;
 pub use error::{ErrorBody, ErrorCode, ErrorReply, Outcome};
-pub use frame::{
-    ClientFrame, FrameError, Goodbye, Hello, JoinReply, MessageReply, RequestId, SendMessage,
-    ServerFrame, left_frame, replay_frame, reply_error, reply_ok, synced_frame,
-};
 pub use id::{ChannelId, ChannelLetter, DeviceId, IdError, MessageId, PodId, Seq, UserId};
 pub use names::{BusChannel, GROUP_DEFAULT, TOPIC_MESSAGES, lease_key, pod_of_lease_key};
 pub use partition::partition_of;
 pub use record::{Body, Change, Record, RecordError, RecordKind, TextError, check_text, with_seq};
+pub use server_frame::{
+    Goodbye, Hello, JoinReply, MessageReply, ServerFrame, left_frame, replay_frame, reply_error,
+    reply_ok, synced_frame,
+};

@@ -16,8 +16,7 @@ async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() 
     for channel in channels {
         device.join(channel).await?;
     }
-    // Two consumers at once, each of which dies at its fourth batch; once before the commit and
-    // once between the commit and the announcement.
+    // Two consumers at once, each of which dies at its fourth batch, between insert and commit.
     world
         .start_consumer(&[(
             "FAILPOINTS",
@@ -27,7 +26,7 @@ async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() 
     world
         .start_consumer(&[(
             "FAILPOINTS",
-            "consumer::after_commit_before_announce=3*off->1*return->off",
+            "consumer::after_insert_before_commit=3*off->1*return->off",
         )])
         .await?;
     let sender = world.device("Mary").await?;
@@ -56,11 +55,11 @@ async fn consumer_aborted_between_insert_and_commit_loses_and_doubles_nothing() 
         }
     }
     assert_eq!(deaths_seen, 2);
-    // Again, two in a row before the commit, by one that comes back.
+    // A third one dies after its first commit, before it has announced it.
     world
         .start_consumer(&[(
             "FAILPOINTS",
-            "consumer::after_insert_before_commit=1*return->off",
+            "consumer::after_commit_before_announce=1*return->off",
         )])
         .await?;
     for channel in channels {

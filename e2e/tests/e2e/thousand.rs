@@ -125,11 +125,9 @@ async fn check_device(
 
 /// Pages of 1, 7 and 100, forward and backward, on both API servers.
 async fn pages_agree(world: &World, channel: ChannelId, stored: &[Entry]) -> anyhow::Result<()> {
-    // One row a page is a request a row: a part of the channel shows it as well.
-    for (limit, rows) in [(1, 20), (7, stored.len()), (100, stored.len())] {
+    for limit in [1, 7, 100] {
         for api in 0..2 {
             let http = world.http_at("Victoria", api)?;
-            let expected = &stored[..rows.min(stored.len())];
             let mut forward: Vec<Entry> = Vec::new();
             loop {
                 let after = forward.last().map_or(Seq::ZERO, |entry| entry.seq);
@@ -140,15 +138,14 @@ async fn pages_agree(world: &World, channel: ChannelId, stored: &[Entry]) -> any
                 };
                 let page = world.patient(|| http.messages(channel, page)).await?;
                 forward.extend(page.messages);
-                if !page.has_more || forward.len() >= expected.len() {
+                if !page.has_more {
                     break;
                 }
             }
-            forward.truncate(expected.len());
-            assert_eq!(forward, expected, "forward by {limit} on api {api}");
+            assert_eq!(forward, stored, "forward by {limit} on api {api}");
 
             let mut backward: Vec<Entry> = Vec::new();
-            let end = Seq(expected.last().map_or(0, |entry| entry.seq.0) + 1);
+            let end = Seq(stored.last().map_or(0, |entry| entry.seq.0) + 1);
             loop {
                 let before = backward.first().map_or(end, |entry: &Entry| entry.seq);
                 let page = Page {
@@ -164,7 +161,7 @@ async fn pages_agree(world: &World, channel: ChannelId, stored: &[Entry]) -> any
                     break;
                 }
             }
-            assert_eq!(backward, expected, "backward by {limit} on api {api}");
+            assert_eq!(backward, stored, "backward by {limit} on api {api}");
         }
     }
     Ok(())
