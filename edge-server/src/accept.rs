@@ -2,8 +2,9 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
+use hubbub_protocol::{ErrorBody, ErrorCode, ErrorReply};
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     task::JoinSet,
@@ -17,13 +18,18 @@ use crate::{Edge, connection, handshake};
 const HANDSHAKES: usize = 500;
 /// A pause after a failed accept (no descriptors left), so that the loop does not spin.
 const PAUSE: Duration = Duration::from_millis(50);
-/// To write a refusal.
+/// Clients that are told at one time that there is no room; above it they are closed without a word.
+const REFUSALS: usize = 64;
+/// What a refused client is told to wait.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// To write a refusal, and for the client to close.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Accepts until the drain begins, then waits for every connection to end.
 pub(crate) async fn run(edge: Arc<Edge>, listener: TcpListener) -> Result<(), io::Error> {
     let permits = Arc::new(Semaphore::new(edge.config.max_connections));
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
+    let refusals = Arc::new(Semaphore::new(REFUSALS));
     let mut connections = JoinSet::new();
     loop {
         // Waits for: the moment after which nobody new is taken; a connection that ended, to
@@ -33,10 +39,11 @@ pub(crate) async fn run(edge: Arc<Edge>, listener: TcpListener) -> Result<(), io
             Some(ended) = connections.join_next() => report(&edge, ended),
             accepted = listener.accept() => match accepted {
                 Ok((tcp, peer)) => {
-                    let (edge, permits, handshakes) =
-                        (Arc::clone(&edge), Arc::clone(&permits), Arc::clone(&handshakes));
+                    let (edge, permits) = (Arc::clone(&edge), Arc::clone(&permits));
+                    let (handshakes, refusals) =
+                        (Arc::clone(&handshakes), Arc::clone(&refusals));
                     connections.spawn(async move {
-                        serve(edge, permits, handshakes, tcp, peer).await;
+                        serve(edge, permits, handshakes, refusals, tcp, peer).await;
                     });
                 }
                 Err(error) => {
@@ -66,12 +73,15 @@ async fn serve(
     edge: Arc<Edge>,
     permits: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
+    refusals: Arc<Semaphore>,
     tcp: TcpStream,
     peer: SocketAddr,
 ) {
     let (Ok(_permit), Ok(handshake)) = (permits.try_acquire(), handshakes.try_acquire()) else {
         edge.metrics.handshake("no_room");
-        refuse(tcp).await;
+        if let Ok(_refusal) = refusals.try_acquire() {
+            refuse(tcp).await;
+        }
         return;
     };
     if let Err(error) = tcp.set_nodelay(true) {
@@ -93,17 +103,28 @@ async fn serve(
 }
 
 async fn refuse(mut tcp: TcpStream) {
-    const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-        content-type: application/json\r\nretry-after: 2\r\nconnection: close\r\n\
-        content-length: 126\r\n\r\n\
-        {\"error\":{\"code\":\"overloaded\",\"message\":\"this server has no room: \
-        connect again\",\"retryable\":true,\"retry_after_ms\":2000}}    ";
-    let answer = async {
-        tcp.write_all(REFUSAL).await?;
-        tcp.shutdown().await
+    let error = ErrorBody::new(
+        ErrorCode::Overloaded,
+        "this server has no room: connect again",
+    )
+    .retry_after_ms(RETRY_AFTER.as_millis() as u64);
+    let body = serde_json::to_string(&ErrorReply { error }).expect("an error has only string keys");
+    let answer = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
+         content-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len(),
+        RETRY_AFTER.as_secs(),
+    );
+    let told = async {
+        tcp.write_all(answer.as_bytes()).await?;
+        tcp.shutdown().await?;
+        // Closing with bytes unread resets the connection, and the reset may overtake the answer.
+        let mut rest = [0_u8; 1024];
+        while tcp.read(&mut rest).await? > 0 {}
+        Ok::<(), io::Error>(())
     };
     // A client that does not even take a refusal is not waited for.
-    timeout(REFUSAL_DEADLINE, answer).await.ok();
+    timeout(REFUSAL_DEADLINE, told).await.ok();
 }
 
 #[cfg(test)]
@@ -117,12 +138,20 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let addr = listener.local_addr().expect("bound");
         let mut client = TcpStream::connect(addr).await.expect("listening");
-        refuse(listener.accept().await.expect("a client").0).await;
-        let mut text = String::new();
+        let refused = listener.accept().await.expect("a client").0;
         client
-            .read_to_string(&mut text)
+            .write_all(b"GET /ws HTTP/1.1\r\n\r\n")
             .await
-            .expect("closed after the answer");
+            .expect("open");
+        let mut text = String::new();
+        let read = async {
+            client
+                .read_to_string(&mut text)
+                .await
+                .expect("closed after the answer, not reset");
+            drop(client);
+        };
+        tokio::join!(refuse(refused), read);
         let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
         assert!(
             head.contains(&format!("content-length: {}", body.len())),

@@ -160,6 +160,9 @@ impl Refusal {
         if let Some(seconds) = retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if status == StatusCode::METHOD_NOT_ALLOWED {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET"));
+        }
         if status == StatusCode::UPGRADE_REQUIRED {
             headers.insert(
                 header::SEC_WEBSOCKET_VERSION,

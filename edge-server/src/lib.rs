@@ -390,6 +390,7 @@ impl Pod {
         );
         let spawn = |name, task| spawn_until(lifecycle, &drained, name, task);
         edge.subscriber.subscribe(BusChannel::Pods);
+        edge.subscriber.subscribe(BusChannel::Pod(edge.pod.clone()));
         spawn("relay", boxed(relay::run(Arc::clone(&edge), inbox)));
         spawn("fetch", boxed(fetch::run(Arc::clone(&edge))));
         spawn("lease", boxed(tasks::lease(Arc::clone(&edge))));

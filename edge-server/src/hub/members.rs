@@ -1,0 +1,118 @@
+//! Who may listen: what an open feed vouches for, evictions, and opening a held channel again.
+
+use std::{collections::HashSet, sync::atomic::Ordering};
+
+use hubbub_protocol::{ChannelId, UserId};
+
+use super::{Hub, Turn, state::Gate};
+use crate::feed::SocketId;
+
+impl Hub {
+    /// Counts evictions. A membership read before the count changed may be stale.
+    pub(crate) fn evictions(&self) -> u64 {
+        self.evictions.load(Ordering::Acquire)
+    }
+
+    /// Runs `f`, which must not wait, if an open feed vouches for the membership; evictions are
+    /// kept out meanwhile.
+    pub(crate) fn if_member<T>(
+        &self,
+        channel: ChannelId,
+        user: UserId,
+        f: impl FnOnce() -> T,
+    ) -> Option<T> {
+        let state = self.state.lock();
+        let channel = state.channels.get(&channel)?;
+        (channel.gate == Gate::Open && channel.members.contains(&user)).then(f)
+    }
+
+    /// Contract P8: `user` gets nothing more of `channel`, and no cache calls them a member.
+    /// Returns how many of their sockets listened.
+    pub(crate) fn evict(&self, channel: ChannelId, user: UserId, now_ms: u64) -> (Turn, u64) {
+        let mut turn = Turn::default();
+        let mut state = self.state.lock();
+        self.evictions.fetch_add(1, Ordering::Release);
+        let listening = state.evict(channel, user, now_ms, &mut turn);
+        (turn, listening)
+    }
+
+    /// The bus is lost, or this pod's lease has lapsed: nothing is relayed before the memberships
+    /// were read again.
+    pub(crate) fn hold_all(&self) {
+        let mut state = self.state.lock();
+        state.suspended = true;
+        for channel in state.channels.values_mut() {
+            channel.gate = Gate::Held;
+            channel.members.clear();
+        }
+    }
+
+    /// The lease is back. Returns the channels to subscribe again.
+    pub(crate) fn resume_all(&self) -> Vec<ChannelId> {
+        let mut state = self.state.lock();
+        state.suspended = false;
+        state.channels.keys().copied().collect()
+    }
+
+    /// Users that listen to a channel here, and the life of its feed.
+    pub(crate) fn listening_users(&self, channel: ChannelId) -> Option<(u64, Vec<UserId>)> {
+        let state = self.state.lock();
+        let channel = state.channels.get(&channel)?;
+        let users: HashSet<UserId> = channel
+            .feed
+            .sockets()
+            .filter_map(|id| state.sockets.get(&id))
+            .map(|entry| entry.user)
+            .collect();
+        Some((channel.epoch, users.into_iter().collect()))
+    }
+
+    /// Opens a held channel again: `members` are those of `asked` that the primary still calls
+    /// members; the others are evicted. False: somebody else joined or was evicted meanwhile, so
+    /// the answer is stale and is to be asked for again.
+    pub(crate) fn reopen(
+        &self,
+        channel: ChannelId,
+        epoch: u64,
+        asked: &[UserId],
+        members: &[UserId],
+        evictions: u64,
+        now_ms: u64,
+    ) -> (Turn, bool) {
+        let mut turn = Turn::default();
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let entry = match state.channels.get(&channel) {
+            Some(entry) if entry.epoch == epoch && entry.gate == Gate::Held && !state.suspended => {
+                entry
+            }
+            // Opened, closed, or held for the lease, whose return subscribes again.
+            _ => return (turn, true),
+        };
+        let listeners: Vec<SocketId> = entry.feed.sockets().collect();
+        let joined_since = listeners.iter().any(|id| {
+            state
+                .sockets
+                .get(id)
+                .is_some_and(|entry| !asked.contains(&entry.user))
+        });
+        if joined_since || self.evictions() != evictions {
+            return (turn, false);
+        }
+        for user in asked.iter().filter(|user| !members.contains(user)) {
+            self.evictions.fetch_add(1, Ordering::Release);
+            state.evict(channel, *user, now_ms, &mut turn);
+        }
+        state.with_feed(channel, now_ms, &mut turn, |channel, out| {
+            channel.gate = Gate::Open;
+            channel.members.extend(members.iter().copied());
+            channel.feed.subscribed(out);
+        });
+        for id in listeners {
+            state.with_feed(channel, now_ms, &mut turn, |channel, out| {
+                channel.feed.room(id, out)
+            });
+        }
+        (turn, true)
+    }
+}

@@ -1,0 +1,112 @@
+//! The sockets as a feed sees them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use hubbub_protocol::{ChannelId, CloseCode, JoinReply, Seq, replay_frame, reply_ok};
+
+use super::state::Entry;
+use crate::{
+    feed::{Outboxes, SocketId},
+    socket::Socket,
+};
+
+/// The sockets as a feed sees them.
+pub(super) struct Out<'a> {
+    pub(super) channel: ChannelId,
+    pub(super) sockets: &'a mut HashMap<SocketId, Entry>,
+    pub(super) synced: &'a mut HashSet<SocketId>,
+    pub(super) dirty: &'a mut Vec<Arc<Socket>>,
+}
+
+impl Out<'_> {
+    fn touch(&mut self, id: SocketId, f: impl FnOnce(&Socket)) {
+        if let Some(entry) = self.sockets.get(&id) {
+            f(&entry.socket);
+            if !entry.socket.mark_dirty() {
+                self.dirty.push(Arc::clone(&entry.socket));
+            }
+        }
+    }
+}
+
+impl Outboxes for Out<'_> {
+    fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool {
+        let Some(entry) = self.sockets.get(&socket) else {
+            return true;
+        };
+        // The wish for room is noted under the outbox's lock: a flush on another thread either
+        // sees it or has made the room before.
+        let taken = entry.socket.with_outbox(|outbox| {
+            let taken = outbox.offer_record(self.channel, frame);
+            if !taken {
+                entry.socket.want_room();
+            }
+            taken
+        });
+        if taken && !entry.socket.mark_dirty() {
+            self.dirty.push(Arc::clone(&entry.socket));
+        }
+        taken
+    }
+
+    fn under_half(&self, socket: SocketId) -> bool {
+        let Some(entry) = self.sockets.get(&socket) else {
+            return false;
+        };
+        entry.socket.with_outbox(|outbox| {
+            let under = outbox.under_half();
+            if !under {
+                entry.socket.want_room();
+            }
+            under
+        })
+    }
+
+    fn joined(&mut self, socket: SocketId, reply: JoinReply) {
+        let Some(entry) = self.sockets.get_mut(&socket) else {
+            return;
+        };
+        let Some(at) = entry
+            .joins
+            .iter()
+            .position(|join| join.channel == reply.channel)
+        else {
+            return;
+        };
+        let join = entry.joins.remove(at);
+        if let Some(id) = join.id {
+            self.touch(socket, |socket| socket.push_text(&reply_ok(&id, &reply)));
+        }
+    }
+
+    fn replay(&mut self, socket: SocketId, channel: ChannelId, since: Seq) {
+        self.touch(socket, |socket| {
+            socket.push_text(&replay_frame(channel, since))
+        });
+    }
+
+    fn synced(&mut self, socket: SocketId, channel: ChannelId, seq: Seq) {
+        if let Some(entry) = self.sockets.get(&socket) {
+            entry.socket.with_outbox(|o| o.set_synced(channel, seq));
+            self.synced.insert(socket);
+        }
+    }
+
+    fn drop_synced(&mut self, socket: SocketId, channel: ChannelId) {
+        if let Some(entry) = self.sockets.get(&socket) {
+            entry.socket.with_outbox(|o| o.drop_synced(channel));
+        }
+    }
+
+    fn close(&mut self, socket: SocketId, why: CloseCode) {
+        if let Some(entry) = self.sockets.get(&socket) {
+            entry
+                .socket
+                .request_close(why, "a channel cannot be served on this socket now");
+        }
+    }
+}

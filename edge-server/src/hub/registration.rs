@@ -1,0 +1,85 @@
+//! A socket's place in the hub.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use hubbub_protocol::CloseCode;
+
+use super::{Hub, Turn, state::Entry};
+use crate::{Edge, feed::SocketId, handshake::Identity, socket::Socket};
+
+/// A socket's place in the hub: taken at once, given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    edge: Arc<Edge>,
+    id: SocketId,
+}
+
+impl Registration {
+    /// Registers a socket. The oldest socket of a user with too many is asked to close.
+    pub(crate) fn new(edge: Arc<Edge>, socket: &Arc<Socket>, identity: &Identity) -> Self {
+        edge.hub
+            .register(socket, identity, edge.config.max_sockets_per_user);
+        Self {
+            id: socket.id,
+            edge,
+        }
+    }
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        let turn = self.edge.hub.unregister(self.id, self.edge.now_ms());
+        self.edge.perform(turn);
+        self.edge.unregistered.notify_one();
+    }
+}
+
+impl Hub {
+    pub(super) fn register(&self, socket: &Arc<Socket>, identity: &Identity, most: usize) {
+        let mut state = self.state.lock();
+        let entry = Entry {
+            socket: Arc::clone(socket),
+            user: identity.user,
+            device: identity.device.clone(),
+            expires_at_s: identity.expires_at_s,
+            channels: Vec::new(),
+            joins: Vec::new(),
+        };
+        state.sockets.insert(socket.id, entry);
+        let of_user = state.user_id_to_sockets.entry(identity.user).or_default();
+        of_user.push(socket.id);
+        // Ids only grow, so the first is the oldest.
+        let oldest = (of_user.len() > most).then(|| of_user[0]);
+        if let Some(entry) = oldest.and_then(|id| state.sockets.get(&id)) {
+            entry.socket.request_close(
+                CloseCode::Replaced,
+                "a newer connection of this user took this one's place",
+            );
+        }
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn unregister(&self, id: SocketId, now_ms: u64) -> Turn {
+        let mut turn = Turn::default();
+        let mut state = self.state.lock();
+        let channels = state
+            .sockets
+            .get(&id)
+            .map(|entry| entry.channels.clone())
+            .unwrap_or_default();
+        for channel in channels {
+            state.leave(id, channel, now_ms, &mut turn);
+        }
+        state.synced.remove(&id);
+        if let Some(entry) = state.sockets.remove(&id) {
+            if let Some(of_user) = state.user_id_to_sockets.get_mut(&entry.user) {
+                of_user.retain(|socket| *socket != id);
+                if of_user.is_empty() {
+                    state.user_id_to_sockets.remove(&entry.user);
+                }
+            }
+            self.sockets.fetch_sub(1, Ordering::Relaxed);
+        }
+        turn
+    }
+}

@@ -1,0 +1,182 @@
+//! The maps, and what is done to them under the lock.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+};
+
+use hubbub_protocol::{
+    ChannelId, ChannelLetter, DeviceId, ErrorBody, ErrorCode, RequestId, UserId, left_frame,
+    reply_error,
+};
+
+use super::{Turn, out::Out};
+use crate::{
+    feed::{Counts, Feed, Limits, SocketId},
+    socket::Socket,
+};
+
+/// Whether a channel's feed may reach its sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// It may.
+    Open,
+    /// The bus was away: the memberships are read again before anything is relayed, since a
+    /// removal may have gone past this pod.
+    Held,
+}
+
+#[derive(Debug)]
+pub(super) struct PendingJoin {
+    pub(super) channel: ChannelId,
+    pub(super) id: Option<RequestId>,
+    pub(super) deadline_ms: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) socket: Arc<Socket>,
+    pub(super) user: UserId,
+    pub(super) device: DeviceId,
+    pub(super) expires_at_s: i64,
+    pub(super) channels: Vec<ChannelId>,
+    pub(super) joins: Vec<PendingJoin>,
+}
+
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) feed: Feed,
+    /// Tells this feed from an earlier one of the channel.
+    pub(super) epoch: u64,
+    pub(super) gate: Gate,
+    /// Users that the primary called members since the feed opened; evictions take them out.
+    pub(super) members: HashSet<UserId>,
+    pub(super) listeners: usize,
+    pub(super) empty_since_ms: Option<u64>,
+}
+
+pub(super) struct State {
+    pub(super) sockets: HashMap<SocketId, Entry>,
+    pub(super) user_id_to_sockets: HashMap<UserId, Vec<SocketId>>,
+    pub(super) channels: HashMap<ChannelId, Channel>,
+    /// Sockets with a `synced` that waits for a write to ride on.
+    pub(super) synced: HashSet<SocketId>,
+    /// Channels whose feed has a question to ask again later.
+    pub(super) retrying: HashSet<ChannelId>,
+    /// Joins in the order of their deadlines; one that was answered since is passed over.
+    pub(super) deadlines: VecDeque<(u64, SocketId, ChannelId)>,
+    pub(super) limits: Limits,
+    pub(super) counts: Counts,
+    pub(super) next_epoch: u64,
+    /// There is no lease: everything is held until it is there.
+    pub(super) suspended: bool,
+}
+
+impl State {
+    /// Runs `f` on a channel's feed with the sockets beside it, then collects what the feed asks
+    /// of the store.
+    pub(super) fn with_feed<T>(
+        &mut self,
+        channel: ChannelId,
+        now_ms: u64,
+        turn: &mut Turn,
+        f: impl FnOnce(&mut Channel, &mut Out<'_>) -> T,
+    ) -> Option<T> {
+        let entry = self.channels.get_mut(&channel)?;
+        let mut out = Out {
+            channel,
+            sockets: &mut self.sockets,
+            synced: &mut self.synced,
+            dirty: &mut turn.dirty,
+        };
+        let result = f(entry, &mut out);
+        while let Some(request) = entry.feed.next_request(now_ms, &out) {
+            turn.requests.push((channel, request));
+        }
+        self.counts += entry.feed.take_counts();
+        if entry.feed.next_due_ms().is_some() {
+            self.retrying.insert(channel);
+        } else {
+            self.retrying.remove(&channel);
+        }
+        Some(result)
+    }
+
+    pub(super) fn channel_of(&self, number: i64) -> Option<(ChannelId, &Channel)> {
+        [ChannelLetter::Channel, ChannelLetter::Direct]
+            .into_iter()
+            .find_map(|letter| {
+                let id = ChannelId::new(letter, number)?;
+                self.channels.get(&id).map(|channel| (id, channel))
+            })
+    }
+
+    pub(super) fn leave(
+        &mut self,
+        id: SocketId,
+        channel: ChannelId,
+        now_ms: u64,
+        turn: &mut Turn,
+    ) -> bool {
+        let Some(entry) = self.sockets.get_mut(&id) else {
+            return false;
+        };
+        let Some(at) = entry.channels.iter().position(|c| *c == channel) else {
+            return false;
+        };
+        entry.channels.swap_remove(at);
+        entry.joins.retain(|join| join.channel != channel);
+        self.with_feed(channel, now_ms, turn, |channel, out| {
+            channel.feed.leave(id, out);
+            channel.listeners -= 1;
+            if channel.listeners == 0 {
+                channel.empty_since_ms = Some(now_ms);
+            }
+        });
+        true
+    }
+
+    pub(super) fn evict(
+        &mut self,
+        channel: ChannelId,
+        user: UserId,
+        now_ms: u64,
+        turn: &mut Turn,
+    ) -> u64 {
+        if let Some(channel) = self.channels.get_mut(&channel) {
+            channel.members.remove(&user);
+        }
+        let mut listening = 0;
+        for id in self
+            .user_id_to_sockets
+            .get(&user)
+            .cloned()
+            .unwrap_or_default()
+        {
+            let owed = self.sockets.get_mut(&id).and_then(|entry| {
+                let at = entry
+                    .joins
+                    .iter()
+                    .position(|join| join.channel == channel)?;
+                entry.joins.remove(at).id
+            });
+            let listened = self.leave(id, channel, now_ms, turn);
+            if let Some(entry) = self.sockets.get(&id) {
+                entry.socket.with_outbox(|outbox| outbox.purge(channel));
+                if listened {
+                    listening += 1;
+                    entry.socket.push_text(&left_frame(channel));
+                }
+                if let Some(request) = owed {
+                    let error =
+                        ErrorBody::new(ErrorCode::ChannelNotFound, "no such channel for you");
+                    entry.socket.push_text(&reply_error(Some(&request), &error));
+                }
+                if !entry.socket.mark_dirty() {
+                    turn.dirty.push(Arc::clone(&entry.socket));
+                }
+            }
+        }
+        listening
+    }
+}

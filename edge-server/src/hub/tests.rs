@@ -1,0 +1,224 @@
+use std::net::SocketAddr;
+
+use hubbub_protocol::{ChannelLetter, UserId};
+use proptest::prelude::*;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::*;
+use crate::{
+    feed::{Answer, Ask},
+    handshake::Identity,
+};
+
+const USERS: i64 = 3;
+const CHANNELS: i64 = 3;
+const SOCKETS: usize = 5;
+
+#[derive(Debug, Clone)]
+enum Step {
+    Register(usize),
+    Unregister(usize),
+    Join {
+        socket: usize,
+        channel: i64,
+        since: Option<u64>,
+    },
+    Leave {
+        socket: usize,
+        channel: i64,
+    },
+    Subscribed(i64),
+    Evict {
+        channel: i64,
+        user: i64,
+    },
+    Lost,
+    Resume,
+    Reopen {
+        channel: i64,
+        lost_user: Option<i64>,
+    },
+    Answers {
+        away: bool,
+    },
+    Tick(u64),
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (socket, channel, user) = (0..SOCKETS, 1..=CHANNELS, 1..=USERS);
+    let step = prop_oneof![
+        3 => socket.clone().prop_map(Step::Register),
+        1 => socket.clone().prop_map(Step::Unregister),
+        5 => (socket.clone(), channel.clone(), prop::option::of(0_u64..5))
+            .prop_map(|(socket, channel, since)| Step::Join { socket, channel, since }),
+        2 => (socket, channel.clone()).prop_map(|(socket, channel)| Step::Leave { socket, channel }),
+        4 => channel.clone().prop_map(Step::Subscribed),
+        1 => (channel.clone(), user.clone()).prop_map(|(channel, user)| Step::Evict { channel, user }),
+        1 => Just(Step::Lost),
+        2 => Just(Step::Resume),
+        2 => (channel, prop::option::of(user))
+            .prop_map(|(channel, lost_user)| Step::Reopen { channel, lost_user }),
+        4 => any::<bool>().prop_map(|away| Step::Answers { away }),
+        2 => (0_u64..3_000).prop_map(Step::Tick),
+    ];
+    prop::collection::vec(step, 1..60)
+}
+
+fn channel(number: i64) -> ChannelId {
+    ChannelId::new(ChannelLetter::Channel, number).expect("from 1")
+}
+
+fn identity(slot: usize) -> Identity {
+    Identity {
+        user: UserId::new(slot as i64 % USERS + 1).expect("from 1"),
+        device: "d".parse().expect("an id"),
+        expires_at_s: i64::MAX,
+    }
+}
+
+async fn stream(listener: &TcpListener, addr: SocketAddr) -> TcpStream {
+    let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
+    drop(accepted.expect("a connection"));
+    client.expect("listening")
+}
+
+/// Runs a schedule and checks the hub after each step; what was subscribed is what is open.
+async fn run(steps: Vec<Step>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    let hub = Hub::new(1_000);
+    let mut sockets: Vec<Option<Arc<Socket>>> = vec![None; SOCKETS];
+    let (mut now, mut asked) = (0, Vec::new());
+    let subscribed = Mutex::new(HashSet::new());
+    for step in steps {
+        let mut turn = Turn::default();
+        match step {
+            Step::Register(slot) if sockets[slot].is_none() => {
+                let tcp = stream(&listener, addr).await;
+                let socket = Socket::new(hub.next_socket_id(), tcp, now);
+                hub.register(&socket, &identity(slot), 10);
+                sockets[slot] = Some(socket);
+            }
+            Step::Unregister(slot) => {
+                if let Some(socket) = sockets[slot].take() {
+                    turn = hub.unregister(socket.id, now);
+                }
+            }
+            Step::Join {
+                socket,
+                channel: number,
+                since,
+            } => {
+                if let Some(socket) = &sockets[socket] {
+                    let request = JoinRequest {
+                        channel: channel(number),
+                        since: since.map(Seq),
+                        ordered: number % 2 == 0,
+                        id: Some(RequestId::Number(number)),
+                        evictions: hub.evictions(),
+                    };
+                    let joined = hub.join(socket.id, request, now, |channel| {
+                        subscribed.lock().insert(channel);
+                    });
+                    turn = joined.expect("nobody was evicted since");
+                }
+            }
+            Step::Leave {
+                socket,
+                channel: number,
+            } => {
+                if let Some(socket) = &sockets[socket] {
+                    turn = hub.leave(socket.id, channel(number), now).0;
+                }
+            }
+            Step::Subscribed(number) => {
+                hub.on_subscribed(channel(number), now, &mut turn);
+            }
+            Step::Evict {
+                channel: number,
+                user,
+            } => {
+                let user = UserId::new(user).expect("from 1");
+                turn = hub.evict(channel(number), user, now).0;
+                assert_eq!(hub.if_member(channel(number), user, || ()), None);
+            }
+            Step::Lost => hub.hold_all(),
+            Step::Resume => drop(hub.resume_all()),
+            Step::Reopen {
+                channel: number,
+                lost_user,
+            } => {
+                if let Some((epoch, users)) = hub.listening_users(channel(number)) {
+                    let lost = lost_user.and_then(UserId::new);
+                    let members: Vec<UserId> = users
+                        .iter()
+                        .copied()
+                        .filter(|user| Some(*user) != lost)
+                        .collect();
+                    let evictions = hub.evictions();
+                    let (reopened, done) =
+                        hub.reopen(channel(number), epoch, &users, &members, evictions, now);
+                    assert!(done, "nobody joined or was evicted meanwhile");
+                    turn = reopened;
+                }
+            }
+            Step::Answers { away } => {
+                for (channel, ask, id) in std::mem::take(&mut asked) {
+                    let answer = match (away, ask) {
+                        (true, _) => Err(crate::feed::Failure {
+                            reason: "away".to_owned(),
+                            jitter: 7,
+                        }),
+                        (false, Ask::Head) => Ok(Answer::Head(Seq(3))),
+                        (false, _) => Ok(Answer::Rows(Vec::new())),
+                    };
+                    turn.merge(hub.on_answer(channel, id, answer, now));
+                }
+            }
+            Step::Tick(ms) => {
+                now += ms;
+                turn = hub.tick(now, |channel| {
+                    assert!(
+                        subscribed.lock().remove(&channel),
+                        "{channel} was not subscribed"
+                    );
+                });
+            }
+            Step::Register(_) => {}
+        }
+        asked.extend(
+            turn.requests
+                .into_iter()
+                .map(|(c, request)| (c, request.ask, request.id)),
+        );
+        hub.check_invariants();
+        let open: HashSet<BusChannel> = hub
+            .open_channels()
+            .into_iter()
+            .map(BusChannel::Channel)
+            .collect();
+        assert_eq!(
+            *subscribed.lock(),
+            open,
+            "subscriptions follow the open channels"
+        );
+    }
+    // Everybody goes: after the linger nothing is left.
+    for socket in sockets.into_iter().flatten() {
+        hub.unregister(socket.id, now);
+    }
+    hub.tick(now + LINGER_MS, |_| {});
+    assert_eq!((hub.sockets(), hub.channels()), (0, 0));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn any_schedule_keeps_the_invariants(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        runtime.block_on(run(steps));
+    }
+}
