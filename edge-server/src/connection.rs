@@ -23,7 +23,7 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    Edge,
+    Edge, drain,
     handshake::{Accepted, Identity},
     hub::{JoinRequest, Registration},
     rate::{Bucket, Strikes},
@@ -138,6 +138,10 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
     };
     socket.push_text(&ServerFrame::encode_tagged("hello", &hello));
     let registration = Registration::new(Arc::clone(&edge), &socket, &identity);
+    if edge.is_draining() {
+        // The drain may have looked for sockets before this one was there.
+        drain::say_goodbye(&socket);
+    }
     let started = Instant::now();
     let mut connection = Connection {
         frames: Bucket::new(edge.config.frame_rate, edge.config.frame_burst, now),
@@ -153,6 +157,9 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
     drop(registration);
     if end.tell {
         connection.close(&mut ws, &end).await;
+    } else if edge.flush(&socket) == Flushed::Blocked {
+        // The answer to the client's own close frame does not fit: it is not waited for.
+        tracing::debug!(connection.id = connection_id, "closed with bytes unsent");
     }
     edge.metrics.closed(end.code);
     tracing::info!(
@@ -212,6 +219,8 @@ impl Connection {
                     if let Some(end) = self.on_message(message) {
                         return end;
                     }
+                    // Hundreds of requests come with one read, and only reads count as a turn.
+                    tokio::task::coop::consume_budget().await;
                 }
             }
         }
@@ -501,7 +510,11 @@ impl Connection {
             }
         };
         if timeout(CLOSE_DEADLINE, written).await.is_ok() {
-            let answered = async { while let Some(Ok(_)) = ws.next().await {} };
+            let answered = async {
+                while let Some(Ok(_)) = ws.next().await {}
+                // After an error the stream gives nothing more, though the client may still send.
+                self.socket.finish().await;
+            };
             timeout(LINGER, answered).await.ok();
         }
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use hubbub_protocol::{CloseCode, Goodbye, ServerFrame};
 use tokio::time::sleep;
 
-use crate::Edge;
+use crate::{Edge, socket::Socket};
 
 /// To hand what was appended to the log over to it.
 const FLUSH_DEADLINE: Duration = Duration::from_secs(6);
@@ -26,7 +26,7 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     sleep(Duration::from_millis(edge.config.drain_delay_ms)).await;
     edge.stop_accepting.cancel();
     let every = Duration::from_secs(1).div_f64(edge.config.drain_rate.max(1) as f64);
-    // Handshakes that were under way may still register: look again until nobody is left.
+    // Handshakes that were under way may still register: each says goodbye to its own socket.
     loop {
         let sockets = edge.hub.all_sockets();
         if sockets.is_empty() {
@@ -36,14 +36,7 @@ pub(crate) async fn run(edge: Arc<Edge>) {
             if socket.close_requested().is_some() {
                 continue;
             }
-            // The others of this pod come back in the same time: a client waits a random part of
-            // a second beside its place in the queue, so that the next pod sees no herd.
-            let goodbye = Goodbye {
-                reason: "restart".to_owned(),
-                reconnect_after_ms: rand::random_range(50..1_000),
-            };
-            socket.push_text(&ServerFrame::encode_tagged("goodbye", &goodbye));
-            socket.request_close(CloseCode::Restart, "restart");
+            say_goodbye(&socket);
             sleep(every).await;
         }
         edge.unregistered.notified().await;
@@ -57,4 +50,16 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     }
     tracing::info!("drain done");
     edge.drained.cancel();
+}
+
+/// Sends a socket away, to come back.
+pub(crate) fn say_goodbye(socket: &Socket) {
+    // The others of this pod come back in the same time: a client waits a random part of a second
+    // beside its place in the queue, so that the next pod sees no herd.
+    let goodbye = Goodbye {
+        reason: "restart".to_owned(),
+        reconnect_after_ms: rand::random_range(50..1_000),
+    };
+    socket.push_text(&ServerFrame::encode_tagged("goodbye", &goodbye));
+    socket.request_close(CloseCode::Restart, "restart");
 }

@@ -149,6 +149,25 @@ impl Socket {
         self.tcp.writable().await
     }
 
+    /// Says that nothing more comes, and drops what the client sends until it has closed, too:
+    /// closing with bytes unread resets the connection, and the reset may overtake a close frame.
+    /// Cancel-safe.
+    pub(crate) async fn finish(&self) {
+        let socket = socket2::SockRef::from(&self.tcp);
+        if socket.shutdown(std::net::Shutdown::Write).is_err() {
+            return;
+        }
+        let mut rest = [0_u8; 4096];
+        while self.tcp.readable().await.is_ok() {
+            match self.tcp.try_read(&mut rest) {
+                Ok(0) => return,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(_) => return,
+            }
+        }
+    }
+
     /// Asks the connection's task to close; the first reason stands.
     pub(crate) fn request_close(&self, code: CloseCode, reason: &str) {
         let mut close = self.close.lock();
@@ -225,6 +244,8 @@ impl AsyncWrite for WireStream {
             Some(&CLOSE) => outbox.push_close(copy),
             _ => outbox.push_control(copy),
         });
+        // A pong is written in the middle of a read that goes on waiting: somebody must flush.
+        self.0.wake.notify_one();
         Poll::Ready(Ok(bytes.len()))
     }
 

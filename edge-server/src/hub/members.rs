@@ -8,7 +8,7 @@ use super::{Hub, Turn, state::Gate};
 use crate::feed::SocketId;
 
 impl Hub {
-    /// Counts evictions. A membership read before the count changed may be stale.
+    /// Counts evictions, and losses of the bus. A membership read before the count changed may be stale.
     pub(crate) fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Acquire)
     }
@@ -40,6 +40,9 @@ impl Hub {
     /// were read again.
     pub(crate) fn hold_all(&self) {
         let mut state = self.state.lock();
+        // A membership that was read before may have ended unheard: whoever waits for one asks
+        // again.
+        self.evictions.fetch_add(1, Ordering::Release);
         state.suspended = true;
         for channel in state.channels.values_mut() {
             channel.gate = Gate::Held;

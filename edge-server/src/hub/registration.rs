@@ -48,13 +48,17 @@ impl Hub {
         state.sockets.insert(socket.id, entry);
         let of_user = state.user_id_to_sockets.entry(identity.user).or_default();
         of_user.push(socket.id);
-        // Ids only grow, so the first is the oldest.
-        let oldest = (of_user.len() > most).then(|| of_user[0]);
-        if let Some(entry) = oldest.and_then(|id| state.sockets.get(&id)) {
-            entry.socket.request_close(
-                CloseCode::Replaced,
-                "a newer connection of this user took this one's place",
-            );
+        // Ids only grow, so the first are the oldest. All that are too many are asked: those that
+        // were asked before may not have gone yet.
+        let surplus = of_user.len().saturating_sub(most);
+        let oldest: Vec<SocketId> = of_user[..surplus].to_vec();
+        for id in oldest {
+            if let Some(entry) = state.sockets.get(&id) {
+                entry.socket.request_close(
+                    CloseCode::Replaced,
+                    "a newer connection of this user took this one's place",
+                );
+            }
         }
         self.sockets.fetch_add(1, Ordering::Relaxed);
     }

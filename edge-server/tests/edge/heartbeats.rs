@@ -1,0 +1,150 @@
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::{net::TcpSocket, time::Instant};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+
+use crate::{
+    client::{Client, Seen},
+    raw::Raw,
+    support::{Caller, LONG, RunningPod, World, eventually, token_of},
+};
+
+#[tokio::test]
+async fn silent_client_is_closed_and_one_that_answers_pings_is_not() -> anyhow::Result<()> {
+    let world = World::new("heartbeat").await?;
+    let pod = world.pod("edge-1", &["--heartbeat-ms=1000"]).await?;
+    let mary = world.caller("mary").await?;
+    let mut alive = Client::connect(&pod, &mary).await?;
+    let mut silent = Raw::upgraded(pod.addr, &mary.token).await?;
+    let begun = Instant::now();
+    let dead = async {
+        let mut pings = 0;
+        let code = loop {
+            let (opcode, payload) = silent.frame().await?.expect("a close frame comes first");
+            match opcode {
+                9 => pings += 1,
+                8 => break u16::from_be_bytes([payload[0], payload[1]]),
+                other => panic!("opcode {other}"),
+            }
+        };
+        anyhow::Ok((pings, code, begun.elapsed()))
+    };
+    let lives = async {
+        let (mut pings, mut gap, mut last) = (0, Duration::ZERO, Instant::now());
+        // Longer than the silence that kills.
+        while begun.elapsed() < Duration::from_secs(13) {
+            let seen = tokio::time::timeout(LONG, alive.see()).await??;
+            assert_eq!(seen, Seen::Ping);
+            pings += 1;
+            gap = gap.max(last.elapsed());
+            last = Instant::now();
+        }
+        anyhow::Ok((pings, gap))
+    };
+    let ((pings, code, took), (answered, gap)) = tokio::try_join!(dead, lives)?;
+    assert_eq!(code, 4000);
+    let took = took.as_secs_f64();
+    assert!((10.5..14.0).contains(&took), "after {took} s");
+    assert!(pings >= 9 && answered >= 11, "{pings} and {answered} pings");
+    assert!(gap < Duration::from_millis(1_900), "{gap:?} without a ping");
+    assert_eq!(alive.request(json!({ "type": "ping" })).await?["ok"], true);
+    Ok(())
+}
+
+#[tokio::test]
+async fn expired_token_closes_its_socket() -> anyhow::Result<()> {
+    let world = World::new("expiry").await?;
+    let pod = world.pod("edge-1", &[]).await?;
+    let mary = world.caller("mary").await?;
+    let mut stays = Client::connect(&pod, &mary).await?;
+    // Valid for two seconds more: clocks may differ by half a minute.
+    let mut ends = Client::open(pod.addr, &token_of("mary", None, -28)).await?;
+    let begun = Instant::now();
+    let (code, reason) = ends.closed().await?;
+    assert_eq!(code, 4401, "{reason}");
+    let took = begun.elapsed().as_secs_f64();
+    assert!((1.0..6.0).contains(&took), "after {took} s");
+    assert_eq!(stays.request(json!({ "type": "ping" })).await?["ok"], true);
+    Ok(())
+}
+
+#[tokio::test]
+async fn socket_above_the_users_limit_takes_the_place_of_the_oldest() -> anyhow::Result<()> {
+    let world = World::new("eleventh").await?;
+    let pod = world.pod("edge-1", &["--max-sockets-per-user=3"]).await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let mut other = Client::connect(&pod, &john).await?;
+    let mut here = Vec::new();
+    for _ in 0..3 {
+        here.push(Client::connect(&pod, &mary).await?);
+    }
+    let mut fourth = Client::connect(&pod, &mary).await?;
+    assert_eq!(here[0].closed().await?.0, 4502);
+    for client in here[1..].iter_mut().chain([&mut fourth, &mut other]) {
+        assert_eq!(client.request(json!({ "type": "ping" })).await?["ok"], true);
+    }
+    // Many at once: as many of the older ones go.
+    let many = (0..6).map(|_| Client::connect(&pod, &mary));
+    let many = futures_util::future::try_join_all(many).await?;
+    pod.until_sockets(4).await?;
+    assert_eq!(here[1].closed().await?.0, 4502);
+    assert_eq!(here[2].closed().await?.0, 4502);
+    assert_eq!(fourth.closed().await?.0, 4502);
+    drop(many);
+    pod.until_sockets(1).await
+}
+
+/// A client with a receive buffer of few bytes.
+async fn narrow(pod: &RunningPod, caller: &Caller) -> anyhow::Result<Client> {
+    let tcp = TcpSocket::new_v4()?;
+    tcp.set_recv_buffer_size(4_096)?;
+    let tcp = tcp.connect(pod.addr).await?;
+    let mut request = format!("ws://{}/ws", pod.addr).into_client_request()?;
+    let bearer = format!("Bearer {}", caller.token).parse()?;
+    request.headers_mut().insert("authorization", bearer);
+    Client::upgrade(tcp, request).await
+}
+
+#[tokio::test]
+async fn slow_client_is_closed_only_when_it_takes_no_byte() -> anyhow::Result<()> {
+    let world = World::new("slow").await?;
+    let flags = ["--send-buffer-bytes=4096", "--slow-ms=2000"];
+    let pod = world.pod("edge-1", &flags).await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let channel = world.channel(&[&mary, &john]).await?;
+    let mut stuck = narrow(&pod, &john).await?;
+    let mut slow = narrow(&pod, &john).await?;
+    stuck.join(channel).await?;
+    slow.join(channel).await?;
+    let mut mary = Client::connect(&pod, &mary).await?;
+    let text = "x".repeat(10_000);
+    for _ in 0..20 {
+        mary.say(channel, &text).await?;
+    }
+    let begun = Instant::now();
+    // One takes a message now and then, the other takes nothing.
+    let mut frames = 0;
+    let mut every = tokio::time::interval(Duration::from_millis(300));
+    while begun.elapsed() < Duration::from_secs(4) {
+        every.tick().await;
+        slow.hears(&text).await?;
+        frames += 1;
+    }
+    pod.until_sockets(2).await?;
+    for _ in frames..20 {
+        slow.hears(&text).await?;
+    }
+    assert_eq!(slow.request(json!({ "type": "ping" })).await?["ok"], true);
+    // What the kernel and the outbox still had comes, and then the reason.
+    assert_eq!(stuck.closed().await?.0, 4008);
+    let closes = eventually("counted", async || {
+        let closes = pod
+            .metric("hubbub_edge_closes_total{kind=\"slow\"}")
+            .await
+            .ok()?;
+        (closes > 0.0).then_some(closes)
+    });
+    assert_eq!(closes.await?, 1.0);
+    Ok(())
+}
