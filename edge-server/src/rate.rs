@@ -29,7 +29,9 @@ impl Bucket {
             self.tokens -= 1.0;
             Ok(())
         } else {
-            Err((((1.0 - self.tokens) / self.rate) * 1_000.0).ceil() as u64)
+            // Rounded up to whole milliseconds, a float's last digit apart.
+            let wait_ms = (1.0 - self.tokens) / self.rate * 1_000.0;
+            Err((wait_ms - 1e-6).ceil() as u64)
         }
     }
 }
