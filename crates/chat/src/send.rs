@@ -132,13 +132,16 @@ impl Chat {
 
     /// Hands the message to the log at once (so that the calls of one socket keep their order) and
     /// returns what will say how it went. Errors: [`Error::RateLimited`], [`Error::Overloaded`] and
-    /// [`Error::Rejected`], after which nothing was sent; [`Error::ChannelNotFound`] if the permit
-    /// is for another channel.
+    /// [`Error::Rejected`] (also for a permit older than 2 s), after which nothing was sent;
+    /// [`Error::ChannelNotFound`] if the permit is for another channel.
     pub fn post(&self, permit: Permit, send: SendMessage) -> Result<Posting, Error> {
         if permit.channel() != send.channel {
             return Err(Error::ChannelNotFound);
         }
         let metrics = &self.inner.metrics;
+        permit
+            .check_fresh()
+            .inspect_err(|error| metrics.answered(outcome(error)))?;
         self.inner
             .sends
             .take(permit.user())

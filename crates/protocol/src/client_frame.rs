@@ -146,16 +146,23 @@ impl SendMessage {
 
 /// Reads a JSON object of bounded depth.
 fn read(json: &[u8]) -> Result<Raw<'_>, ErrorBody> {
-    if too_deep(json) {
-        let error = ErrorBody::new(ErrorCode::InvalidJson, "the JSON nests too deep");
-        return Err(error.limit(limits::JSON_DEPTH as u64));
-    }
+    check_json_depth(json)?;
     serde_json::from_slice(json).map_err(|error| {
         ErrorBody::new(
             ErrorCode::InvalidJson,
             format!("not a JSON object: {error}"),
         )
     })
+}
+
+/// Refuses JSON that nests deeper than [`limits::JSON_DEPTH`], for bodies that another decoder
+/// than this crate's reads. It says nothing of whether they are JSON at all.
+pub fn check_json_depth(json: &[u8]) -> Result<(), ErrorBody> {
+    if too_deep(json) {
+        let error = ErrorBody::new(ErrorCode::InvalidJson, "the JSON nests too deep");
+        return Err(error.limit(limits::JSON_DEPTH as u64));
+    }
+    Ok(())
 }
 
 /// Whether brackets nest deeper than [`limits::JSON_DEPTH`]; text in quotes does not count.

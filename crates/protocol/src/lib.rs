@@ -19,7 +19,7 @@ mod record;
 mod server_frame;
 
 pub use bus::{Answer, ChannelEvent, Command, MessageKey, PodMessage, Question, Stored, UserEvent};
-pub use client_frame::{ClientFrame, FrameError, RequestId, SendMessage};
+pub use client_frame::{ClientFrame, FrameError, RequestId, SendMessage, check_json_depth};
 pub use close::CloseCode;
 pub use error::{ErrorBody, ErrorCode, ErrorReply, Outcome};
 pub use id::{ChannelId, ChannelLetter, DeviceId, IdError, MessageId, PodId, Seq, UserId};
