@@ -77,12 +77,21 @@ async fn serve(
     tcp: TcpStream,
     peer: SocketAddr,
 ) {
-    let (Ok(_permit), Ok(handshake)) = (permits.try_acquire(), handshakes.try_acquire()) else {
+    let no_room = async |tcp| {
         edge.metrics.handshake("no_room");
         if let Ok(_refusal) = refusals.try_acquire() {
             refuse(tcp).await;
         }
+    };
+    let Ok(_permit) = permits.try_acquire() else {
+        return no_room(tcp).await;
+    };
+    // A connection that says nothing costs its own place and no handshake's.
+    if !handshake::speaks(&edge, &tcp).await {
         return;
+    }
+    let Ok(handshake) = handshakes.try_acquire() else {
+        return no_room(tcp).await;
     };
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(peer = %peer, error = %error, "set TCP_NODELAY");

@@ -10,7 +10,7 @@ use hubbub_service::{OpsConfig, telemetry::LogConfig, token::TokenConfig};
 ///
 /// People connect to `/ws` through the load balancer; see docs/PROTOCOL.md. SIGTERM drains: no
 /// new sockets, a goodbye to each, then exit 0. A second SIGTERM ends at once.
-#[derive(Debug, Clone, clap::Parser)]
+#[derive(Clone, clap::Parser)]
 #[command(name = "hubbub-edge-server", version, max_term_width = 100)]
 pub struct Config {
     /// Address of the WebSocket port.
@@ -26,7 +26,12 @@ pub struct Config {
     pub region: String,
 
     /// Redis of this region.
-    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379")]
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        default_value = "redis://127.0.0.1:6379",
+        hide_env_values = true
+    )]
     pub redis_url: String,
 
     /// Kafka bootstrap servers.
@@ -126,6 +131,22 @@ pub struct Config {
     /// Kafka topic of the records.
     #[arg(long, env = "HUBBUB_TOPIC", default_value = hubbub_protocol::TOPIC_MESSAGES)]
     pub topic: String,
+}
+
+/// URLs may hold passwords: they are left out.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("listen", &self.listen)
+            .field("pod_id", &self.pod_id)
+            .field("region", &self.region)
+            .field("kafka_brokers", &self.kafka_brokers)
+            .field("topic", &self.topic)
+            .field("shards", &self.shard_database_urls.len())
+            .field("allowed_origins", &self.allowed_origins)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Config {

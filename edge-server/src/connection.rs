@@ -154,9 +154,8 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
         identity,
     };
     let end = connection.serve(&mut ws).await;
-    drop(registration);
     if end.tell {
-        connection.close(&mut ws, &end).await;
+        connection.close(&mut ws, &end, registration).await;
     } else if edge.flush(&socket) == Flushed::Blocked {
         // The answer to the client's own close frame does not fit: it is not waited for.
         tracing::debug!(connection.id = connection_id, "closed with bytes unsent");
@@ -348,6 +347,8 @@ impl Connection {
     }
 
     fn after_check(&mut self, checked: Checked) {
+        // A lease that has lapsed counts as an eviction, so that it is asked again below.
+        self.edge.check_lease();
         let Checked {
             id,
             then,
@@ -410,6 +411,7 @@ impl Connection {
     fn on_send(&mut self, id: Option<RequestId>, send: SendMessage) -> Option<End> {
         self.figures.sends += 1;
         let user: UserId = self.identity.user;
+        self.edge.check_lease();
         // Check and append happen under the hub's lock, so that an eviction falls before or
         // after both, never between.
         let cached = {
@@ -484,8 +486,21 @@ impl Connection {
     }
 
     /// Says why, after the answers to what is still in flight, and closes.
-    async fn close(&mut self, ws: &mut WebSocketStream<WireStream>, end: &End) {
+    ///
+    /// The socket stays registered until everything is written: an eviction in that time still
+    /// finds what is queued for it.
+    async fn close(
+        &mut self,
+        ws: &mut WebSocketStream<WireStream>,
+        end: &End,
+        registration: Registration,
+    ) {
         let answers = async {
+            if let Some(check) = self.check.take() {
+                let checked = check.await;
+                let error = ErrorBody::new(ErrorCode::Draining, "this connection ends: come back");
+                self.fail(checked.id, &error.outcome(Outcome::Rejected));
+            }
             while let Some((id, result)) = self.sends.next().await {
                 self.answer_send(id, result);
             }
@@ -509,7 +524,9 @@ impl Connection {
                 }
             }
         };
-        if timeout(CLOSE_DEADLINE, written).await.is_ok() {
+        let written = timeout(CLOSE_DEADLINE, written).await.is_ok();
+        drop(registration);
+        if written {
             let answered = async {
                 while let Some(Ok(_)) = ws.next().await {}
                 // After an error the stream gives nothing more, though the client may still send.

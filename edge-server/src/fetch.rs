@@ -130,6 +130,7 @@ async fn perform(edge: &Edge, job: Job) {
                     jitter: rand::random(),
                 }
             });
+            edge.check_lease();
             let turn = edge
                 .hub
                 .on_answer(channel, request.id, result, edge.now_ms());

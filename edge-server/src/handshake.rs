@@ -53,6 +53,18 @@ pub(crate) struct Accepted {
     pub(crate) early: Bytes,
 }
 
+/// Waits for the first byte, at most 5 s; false: there is none.
+pub(crate) async fn speaks(edge: &Edge, tcp: &TcpStream) -> bool {
+    let mut first = [0_u8; 1];
+    match timeout(STEP_DEADLINE, tcp.peek(&mut first)).await {
+        Ok(first) => first.is_ok_and(|count| count > 0),
+        Err(_) => {
+            edge.metrics.handshake("timeout");
+            false
+        }
+    }
+}
+
 /// Performs the handshake. `None`: the client was refused, vanished or was too slow; it has had
 /// its answer and the metrics their count.
 pub(crate) async fn perform(
@@ -60,15 +72,6 @@ pub(crate) async fn perform(
     tcp: TcpStream,
     peer: SocketAddr,
 ) -> Option<Accepted> {
-    let mut first = [0_u8; 1];
-    match timeout(STEP_DEADLINE, tcp.peek(&mut first)).await {
-        Ok(Ok(count)) if count > 0 => {}
-        Ok(_) => return None,
-        Err(_) => {
-            edge.metrics.handshake("timeout");
-            return None;
-        }
-    }
     let upgrade: Arc<Mutex<Option<(Identity, OnUpgrade)>>> = Arc::default();
     let service = {
         let (edge, upgrade) = (Arc::clone(edge), Arc::clone(&upgrade));

@@ -141,6 +141,7 @@ impl Edge {
 
     /// Begins a join whose membership was checked.
     pub(crate) fn join(&self, socket: SocketId, request: JoinRequest) -> Result<(), JoinRefused> {
+        self.check_lease();
         let turn = self.hub.join(socket, request, self.now_ms(), |channel| {
             self.subscriber.subscribe(channel);
         })?;
@@ -174,6 +175,7 @@ impl Edge {
             if flushed == Flushed::Gone || !socket.take_room() {
                 return flushed;
             }
+            self.check_lease();
             // Only this socket gets something, so there is nothing else to flush.
             for (channel, request) in self.hub.on_room(socket.id, self.now_ms()).requests {
                 self.fetcher
@@ -238,8 +240,7 @@ impl Edge {
     }
 
     pub(crate) fn note_turn(&self, took: Duration) {
-        let slowest = &self.metrics.slowest_turn_s;
-        slowest.set(slowest.get().max(took.as_secs_f64()));
+        self.metrics.turns.observe(took.as_secs_f64());
     }
 }
 
@@ -334,8 +335,7 @@ impl Pod {
             .context("bind the ops port")?;
         // The first positions are read before the first SUBSCRIBE (design, section 4). A shard
         // that is away is swept whole when it is back.
-        let mut sweeper = Sweeper::new(edge.store.shards());
-        tasks::sweep_once(&edge, &mut sweeper).await;
+        let sweeper = tasks::first_sweep(&edge).await;
         Ok(Self {
             edge,
             listener,

@@ -1,11 +1,14 @@
 //! Every metric of the edge, in one place. Labels have few values, all known here.
 
-use std::sync::atomic::AtomicU64;
-
 use hubbub_protocol::{CloseCode, ErrorCode};
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
     registry::Registry,
 };
 
@@ -19,7 +22,7 @@ struct Label {
 type Family1 = Family<Label, Counter>;
 
 /// Counters and gauges; cheap to clone.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Metrics {
     handshakes: Family1,
     closes: Family1,
@@ -49,8 +52,34 @@ pub(crate) struct Metrics {
     pub(crate) store_queue: Gauge,
     /// Bytes in all outboxes.
     pub(crate) outbox_bytes: Gauge<i64>,
-    /// Seconds of the slowest turn of the fan-out since the last scrape.
-    pub(crate) slowest_turn_s: Gauge<f64, AtomicU64>,
+    /// Seconds that the turns of the fan-out took.
+    pub(crate) turns: Histogram,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            handshakes: Default::default(),
+            closes: Default::default(),
+            refusals: Default::default(),
+            feed: Default::default(),
+            bus_events: Default::default(),
+            store_requests: Default::default(),
+            accept_errors: Default::default(),
+            panics: Default::default(),
+            frames_in: Default::default(),
+            lease_lapses: Default::default(),
+            lease_failures: Default::default(),
+            sweep_failures: Default::default(),
+            evictions: Default::default(),
+            sockets: Default::default(),
+            channels: Default::default(),
+            store_queue: Default::default(),
+            outbox_bytes: Default::default(),
+            // 50 us to 1.6 s.
+            turns: Histogram::new(exponential_buckets(50e-6, 2.0, 16)),
+        }
+    }
 }
 
 impl Metrics {
@@ -135,9 +164,9 @@ impl Metrics {
             self.outbox_bytes.clone(),
         );
         r.register(
-            "slowest_turn_seconds",
-            "Slowest turn of the fan-out",
-            self.slowest_turn_s.clone(),
+            "turn_seconds",
+            "Time that turns of the fan-out took",
+            self.turns.clone(),
         );
     }
 
@@ -184,6 +213,7 @@ impl Metrics {
             ("merged", counts.merged),
             ("detached", counts.detached),
             ("unrecovered", counts.unrecovered),
+            ("closed", counts.closed),
             ("failed", counts.failed),
         ] {
             if count > 0 {

@@ -29,7 +29,9 @@ struct Entry {
 enum Kind {
     /// A record of a channel: counts against the bound, and goes when its reader is evicted.
     Record(ChannelId),
-    /// A reply or a control frame.
+    /// A `synced`: says that what was queued before it has been given, so it goes with that.
+    Synced(ChannelId),
+    /// A reply or another control frame.
     Control,
 }
 
@@ -73,12 +75,13 @@ impl Outbox {
 
     /// Queues a reply or a control frame.
     pub(crate) fn push_control(&mut self, bytes: Bytes) {
+        self.push(bytes, Kind::Control);
+    }
+
+    fn push(&mut self, bytes: Bytes, kind: Kind) {
         if !self.closed && !bytes.is_empty() {
             self.control_bytes += bytes.len();
-            self.entries.push_back(Entry {
-                bytes,
-                kind: Kind::Control,
-            });
+            self.entries.push_back(Entry { bytes, kind });
         }
     }
 
@@ -121,10 +124,15 @@ impl Outbox {
         self.synced.retain(|(c, _)| *c != channel);
     }
 
-    /// Puts every pending `synced` behind what waits.
+    /// Puts every pending `synced` behind what waits; with many control frames before them they
+    /// wait on, the newest of each channel.
     pub(crate) fn flush_synced(&mut self) {
+        if self.control_full() {
+            return;
+        }
         for (channel, seq) in std::mem::take(&mut self.synced) {
-            self.push_control(text_frame(synced_frame(channel, seq).as_bytes()));
+            let frame = text_frame(synced_frame(channel, seq).as_bytes());
+            self.push(frame, Kind::Synced(channel));
         }
     }
 
@@ -133,23 +141,29 @@ impl Outbox {
         !self.synced.is_empty()
     }
 
-    /// Drops every record of a channel that is still whole (contract P8). A frame that the
+    /// Drops every record and `synced` of a channel that is still whole (contract P8). One that the
     /// kernel has in part is finished: half a frame would break the connection.
     pub(crate) fn purge(&mut self, channel: ChannelId) {
         self.drop_synced(channel);
-        let keep_first = self.written > 0;
-        let (mut bytes, mut frames, mut first) = (0, 0, true);
+        let mut half_written = self.written > 0;
+        let (mut record_bytes, mut frames, mut control_bytes) = (0, 0, 0);
         self.entries.retain(|entry| {
-            let kept = entry.kind != Kind::Record(channel) || (first && keep_first);
-            first = false;
-            if !kept {
-                bytes += entry.bytes.len();
-                frames += 1;
+            if std::mem::take(&mut half_written) {
+                return true;
             }
-            kept
+            if entry.kind == Kind::Record(channel) {
+                record_bytes += entry.bytes.len();
+                frames += 1;
+            } else if entry.kind == Kind::Synced(channel) {
+                control_bytes += entry.bytes.len();
+            } else {
+                return true;
+            }
+            false
         });
-        self.record_bytes -= bytes;
+        self.record_bytes -= record_bytes;
         self.record_frames -= frames;
+        self.control_bytes -= control_bytes;
     }
 
     /// The bytes to write next, at most as many slices as one call takes.
@@ -182,7 +196,7 @@ impl Outbox {
                     self.record_bytes -= length;
                     self.record_frames -= 1;
                 }
-                Kind::Control => self.control_bytes -= length,
+                Kind::Synced(_) | Kind::Control => self.control_bytes -= length,
             }
             self.entries.pop_front();
         }
@@ -248,6 +262,22 @@ mod tests {
             text.contains("\"seq\":5") && !text.contains("\"seq\":3"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn purge_takes_the_synced_that_speaks_of_what_it_takes() {
+        let mut outbox = Outbox::default();
+        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
+        outbox.set_synced(channel(1), Seq(5));
+        outbox.set_synced(channel(2), Seq(7));
+        outbox.flush_synced();
+        outbox.purge(channel(1));
+        let text = String::from_utf8_lossy(&drain(&mut outbox, 7)).into_owned();
+        assert!(
+            text.contains("\"seq\":7") && !text.contains("\"seq\":5"),
+            "{text}"
+        );
+        assert_eq!(outbox.bytes(), 0);
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::{
     hub::{Turn, frame_of},
 };
 
+/// Events between two writes: fewer than an outbox holds, so that a burst alone detaches nobody.
+const BATCH: usize = 128;
+
 /// Runs until cancelled. This is the only task that drains the inbox.
 pub(crate) async fn run(edge: Arc<Edge>, mut inbox: Inbox) -> Result<(), Infallible> {
     let mut events = Vec::new();
@@ -21,7 +24,10 @@ pub(crate) async fn run(edge: Arc<Edge>, mut inbox: Inbox) -> Result<(), Infalli
         let begun = Instant::now();
         edge.check_lease();
         let mut turn = Turn::default();
-        for event in events.drain(..) {
+        for (count, event) in events.drain(..).enumerate() {
+            if count % BATCH == BATCH - 1 {
+                edge.perform(std::mem::take(&mut turn));
+            }
             on_event(&edge, event, &mut turn);
         }
         edge.perform(turn);

@@ -106,6 +106,16 @@ pub(crate) async fn store_and_log(
             identity.partitions
         );
     }
+    let fits = wait_for("Kafka", || async {
+        let positions = store.known_positions().await;
+        match hubbub_log::check_positions(&log_config, &positions).await {
+            Err(error @ hubbub_log::Error::Refused(_)) => Ok(Err(error)),
+            Err(error) => Err(error),
+            Ok(()) => Ok(Ok(())),
+        }
+    })
+    .await?;
+    fits.context("compare the log with the store")?;
     if facts.replication < 3 || facts.min_insync < 2 {
         tracing::warn!(
             replication = facts.replication,
@@ -126,6 +136,6 @@ pub(crate) async fn wait_for_bus(edge: &Edge, patience: Duration) {
         }
     };
     if timeout(patience, there).await.is_err() {
-        tracing::warn!(redis = %edge.config.redis_url, "the bus does not answer yet");
+        tracing::warn!("the bus (REDIS_URL) does not answer yet");
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hubbub_bus::LEASE;
-use hubbub_protocol::CloseCode;
+use hubbub_protocol::{CloseCode, Seq};
 use hubbub_service::telemetry::wall_clock_ms;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
@@ -53,65 +54,76 @@ pub(crate) async fn lease(edge: Arc<Edge>) -> Result<(), Infallible> {
     }
 }
 
-/// Sweeps one statement a shard. `first` has the positions that were read before the first
-/// SUBSCRIBE.
+type Swept = (usize, Option<hubbub_store::Sweep>);
+
+/// Sweeps each shard on its own, one statement at a time: one that hangs delays no other. The
+/// first positions were read before the first SUBSCRIBE.
 pub(crate) async fn sweep(edge: Arc<Edge>, mut sweeper: Sweeper) -> Result<(), Infallible> {
+    let mut sweeps: FuturesUnordered<_> = (0..edge.store.shards())
+        .map(|shard| sweep_shard(&edge, shard, sweeper.since(shard).to_vec(), SWEEP_EVERY))
+        .collect();
     loop {
-        let begun = Instant::now();
-        sweep_once(&edge, &mut sweeper).await;
-        // Suspects are looked at while the next sweep is waited for.
-        while begun.elapsed() < SWEEP_EVERY {
-            let left = SWEEP_EVERY.saturating_sub(begun.elapsed());
-            let due = sweeper
-                .next_due_ms()
-                .map(|at| Duration::from_millis(at.saturating_sub(edge.now_ms()).max(1)));
-            sleep(due.map_or(left, |due| due.min(left))).await;
-            let now = edge.now_ms();
-            let mut turn = Turn::default();
-            for (number, head) in sweeper.due(now, |number| edge.hub.horizon_of(number)) {
-                edge.hub.on_head(number, head, now, &mut turn);
+        let due = sweeper.next_due_ms();
+        let wait = Duration::from_millis(due.map_or(0, |at| at.saturating_sub(edge.now_ms())));
+        // Waits for: a shard's answer, after which its next sweep is begun; the moment at which
+        // a suspect is looked at again. Both are cancel-safe.
+        tokio::select! {
+            Some(swept) = sweeps.next() => {
+                let shard = swept.0;
+                note_sweep(&edge, &mut sweeper, swept);
+                let since = sweeper.since(shard).to_vec();
+                sweeps.push(sweep_shard(&edge, shard, since, SWEEP_EVERY));
             }
-            edge.perform(turn);
+            () = sleep(wait.max(Duration::from_millis(1))), if due.is_some() => {}
         }
+        let now = edge.now_ms();
+        edge.check_lease();
+        let mut turn = Turn::default();
+        for (number, head) in sweeper.due(now, |number| edge.hub.horizon_of(number)) {
+            edge.hub.on_head(number, head, now, &mut turn);
+        }
+        edge.perform(turn);
     }
 }
 
-/// Sweeps every shard once, at the same time. A shard that is away is swept the next time.
-pub(crate) async fn sweep_once(edge: &Edge, sweeper: &mut Sweeper) {
-    let sweeps = (0..edge.store.shards()).map(|shard| {
-        let since = sweeper.since(shard).to_vec();
-        async move {
-            (
-                shard,
-                timeout(SWEEP_DEADLINE, edge.store.sweep(shard, &since)).await,
-            )
-        }
-    });
-    for (shard, result) in futures_util::future::join_all(sweeps).await {
-        match result {
-            Ok(Ok(swept)) => {
-                if sweeper.since(shard).is_empty() {
-                    // The shard was away until now. What was stored between a feed's head read
-                    // and these first positions is found by another head read.
-                    edge.check_again(shard);
-                }
-                sweeper.swept(
-                    shard,
-                    swept.positions,
-                    &swept.heads,
-                    edge.now_ms(),
-                    |number| edge.hub.horizon_of(number),
-                );
-            }
-            Ok(Err(error)) => {
-                edge.metrics.sweep_failures.inc();
-                tracing::debug!(shard, error = %error, "sweep heads");
-            }
-            Err(_) => {
-                edge.metrics.sweep_failures.inc();
-            }
-        }
+/// The first sweep of every shard, all at the same time. One that is away is swept later.
+pub(crate) async fn first_sweep(edge: &Edge) -> Sweeper {
+    let mut sweeper = Sweeper::new(edge.store.shards());
+    let sweeps =
+        (0..edge.store.shards()).map(|shard| sweep_shard(edge, shard, Vec::new(), Duration::ZERO));
+    for swept in futures_util::future::join_all(sweeps).await {
+        note_sweep(edge, &mut sweeper, swept);
     }
+    sweeper
+}
+
+/// One sweep of one shard, after a pause; `None` if it failed.
+async fn sweep_shard(edge: &Edge, shard: usize, since: Vec<(i32, Seq)>, pause: Duration) -> Swept {
+    sleep(pause).await;
+    match timeout(SWEEP_DEADLINE, edge.store.sweep(shard, &since)).await {
+        Ok(Ok(swept)) => return (shard, Some(swept)),
+        Ok(Err(error)) => tracing::debug!(shard, error = %error, "sweep heads"),
+        Err(_) => tracing::debug!(shard, "sweep heads: no answer in time"),
+    }
+    edge.metrics.sweep_failures.inc();
+    (shard, None)
+}
+
+fn note_sweep(edge: &Edge, sweeper: &mut Sweeper, (shard, swept): Swept) {
+    let Some(swept) = swept else { return };
+    if sweeper.since(shard).is_empty() {
+        // The shard was away until now. What was stored between a feed's head read and these
+        // first positions is found by another head read.
+        edge.check_again(shard);
+    }
+    let horizon_of = |number| edge.hub.horizon_of(number);
+    sweeper.swept(
+        shard,
+        swept.positions,
+        &swept.heads,
+        edge.now_ms(),
+        horizon_of,
+    );
 }
 
 /// Ticks of the hub, and gauges.

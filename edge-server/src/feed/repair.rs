@@ -230,6 +230,18 @@ impl Feed {
         }
     }
 
+    /// The caller did not ask the store after all, or may not use what it said: the request is
+    /// made again when it is asked for next. Says nothing of the store. An id that is not in
+    /// flight is ignored.
+    pub fn cancelled(&mut self, id: u64) {
+        if self.page.as_ref().is_some_and(|page| page.id == id) {
+            self.page = None;
+        } else if self.io.id() == Some(id) {
+            self.check |= matches!(self.io, Io::Head { .. });
+            self.io = Io::None;
+        }
+    }
+
     fn io_failed<O: Outboxes>(&mut self, failure: Failure, now_ms: u64, out: &mut O) {
         self.counts.failed += 1;
         self.io_retry.failed(now_ms, failure.jitter);

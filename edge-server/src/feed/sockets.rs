@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use hubbub_protocol::Seq;
 
 use super::SocketId;
@@ -110,17 +112,8 @@ impl<T: HasSocket> BySocket<T> {
         Some(value)
     }
 
-    pub(super) fn get_mut(&mut self, socket: SocketId) -> Option<&mut T> {
-        let at = self.find(socket).ok()?;
-        Some(&mut self.0[at])
-    }
-
     pub(super) fn iter(&self) -> std::slice::Iter<'_, T> {
         self.0.iter()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> std::slice::IterMut<'_, T> {
-        self.0.iter_mut()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -133,5 +126,52 @@ impl<T: HasSocket> BySocket<T> {
 
     pub(super) fn is_sorted(&self) -> bool {
         self.0.is_sorted_by(|a, b| a.socket() < b.socket())
+    }
+}
+
+/// The readers, ascending: a page serves many at once, and each that is attached leaves, so a
+/// vector would move its rest for each of them.
+#[derive(Debug)]
+pub(super) struct Readers(BTreeMap<SocketId, Reader>);
+
+impl Readers {
+    pub(super) const fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    pub(super) fn contains(&self, socket: SocketId) -> bool {
+        self.0.contains_key(&socket)
+    }
+
+    pub(super) fn insert(&mut self, reader: Reader) {
+        self.0.insert(reader.socket, reader);
+    }
+
+    pub(super) fn remove(&mut self, socket: SocketId) -> Option<Reader> {
+        self.0.remove(&socket)
+    }
+
+    pub(super) fn get(&self, socket: SocketId) -> Option<&Reader> {
+        self.0.get(&socket)
+    }
+
+    pub(super) fn get_mut(&mut self, socket: SocketId) -> Option<&mut Reader> {
+        self.0.get_mut(&socket)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Reader> {
+        self.0.values()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Reader> {
+        self.0.values_mut()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }

@@ -7,7 +7,7 @@ use super::{
     recent::Recent,
     repair::{Announced, Io},
     retry::Retry,
-    sockets::{Attached, BySocket, HasSocket, Place, Reader},
+    sockets::{Attached, BySocket, HasSocket, Place, Reader, Readers},
 };
 
 /// What a feed did since it was last asked; for metrics.
@@ -97,7 +97,7 @@ pub struct Feed {
     pub(super) plain: BySocket<Attached>,
     /// Attached, strictly by seq: what they get are rows.
     pub(super) ordered: BySocket<Attached>,
-    pub(super) readers: BySocket<Reader>,
+    pub(super) readers: Readers,
     /// Scratch of the fan-out: sockets that refused the frame.
     pub(super) refused: Vec<SocketId>,
     pub(super) counts: Counts,
@@ -129,7 +129,7 @@ impl Feed {
             away: None,
             plain: BySocket::new(),
             ordered: BySocket::new(),
-            readers: BySocket::new(),
+            readers: Readers::new(),
             refused: Vec::new(),
             counts: Counts::default(),
         }
@@ -295,6 +295,17 @@ impl Feed {
             || self.readers.contains(socket)
     }
 
+    /// Whether the socket is attached, or stands at a seq from which it reads: then its join is
+    /// answered with its first page, and waits for nothing but its turn.
+    pub fn has_place(&self, socket: SocketId) -> bool {
+        self.plain.contains(socket)
+            || self.ordered.contains(socket)
+            || self
+                .readers
+                .get(socket)
+                .is_some_and(|reader| reader.cursor().is_some())
+    }
+
     /// What happened since the last call.
     pub fn take_counts(&mut self) -> Counts {
         std::mem::take(&mut self.counts)
@@ -310,7 +321,7 @@ impl Feed {
             }
         };
         check(
-            self.plain.is_sorted() && self.ordered.is_sorted() && self.readers.is_sorted(),
+            self.plain.is_sorted() && self.ordered.is_sorted(),
             "sockets are not in order",
         )?;
         check(

@@ -455,6 +455,32 @@ fn store_away_at_first_means_live_only_until_the_horizon_is_known() {
 }
 
 #[test]
+fn cancelled_request_says_nothing_of_the_store_and_is_made_again() {
+    let mut stage = Stage::new(1_000);
+    stage.feed.subscribed(&mut stage.out);
+    stage.join(A, Some(2));
+    let head = stage.request().expect("a head read");
+    stage.feed.cancelled(head.id);
+    assert!(!stage.feed.has_place(A));
+    stage.answer(Ask::Head, Ok(Answer::Head(Seq(5))));
+    let page = stage.request().expect("a page");
+    stage.feed.cancelled(page.id);
+    assert!(stage.feed.has_place(A), "it waits for its page alone");
+    assert_eq!(
+        stage.out.take(A),
+        "",
+        "nobody is told that the store is away"
+    );
+    stage.answer(range(2, 5), rows(&[4]));
+    assert_eq!(stage.out.take(A), "joined 5, replay 2, 4, synced 5");
+    stage.stored(5, 7, Some(&[7]));
+    let fetch = stage.request().expect("the missing row");
+    stage.feed.cancelled(fetch.id);
+    stage.answer(Ask::Rows(vec![Seq(7)]), rows(&[7]));
+    assert_eq!(stage.out.take(A), "7, synced 7");
+}
+
+#[test]
 fn failed_page_is_lost_for_a_new_join_and_repeated_for_a_promised_one() {
     let mut stage = Stage::at(9);
     stage.join(A, Some(3));

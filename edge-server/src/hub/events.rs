@@ -5,10 +5,13 @@ use std::sync::Arc;
 use hubbub_protocol::{BusChannel, ChannelId, ErrorBody, ErrorCode, Seq, Stored, reply_error};
 
 use super::{
-    Hub, LINGER_MS, Turn,
+    Hub, JOIN_DEADLINE_MS, LINGER_MS, Turn,
     state::{Gate, PendingJoin},
 };
 use crate::feed::{Answer, Counts, Failure, Frame, Horizon, SocketId};
+
+/// Pages that one look at a socket's room may ask for.
+const ROOM_REQUESTS: usize = 8;
 
 impl Hub {
     /// Hands a record that came over the bus to the channel's feed.
@@ -83,7 +86,7 @@ impl Hub {
     }
 
     /// The store's answer to a feed's question; one to a feed that is gone is dropped. While the
-    /// channel is held an answer does not count: it is asked for again.
+    /// channel is held an answer does not count: it is asked for again when it is open.
     pub(crate) fn on_answer(
         &self,
         channel: ChannelId,
@@ -95,14 +98,10 @@ impl Hub {
         self.state
             .lock()
             .with_feed(channel, now_ms, &mut turn, |channel, out| {
-                let answer = match channel.gate {
-                    Gate::Open => answer,
-                    Gate::Held => Err(Failure {
-                        reason: "the bus was away: memberships are read again".to_owned(),
-                        jitter: rand::random(),
-                    }),
-                };
-                channel.feed.answer(request, answer, now_ms, out);
+                match channel.gate {
+                    Gate::Open => channel.feed.answer(request, answer, now_ms, out),
+                    Gate::Held => channel.feed.cancelled(request),
+                }
             });
         turn
     }
@@ -111,12 +110,24 @@ impl Hub {
     pub(crate) fn on_room(&self, id: SocketId, now_ms: u64) -> Turn {
         let mut turn = Turn::default();
         let mut state = self.state.lock();
-        let channels = state
-            .sockets
-            .get(&id)
-            .map(|entry| entry.channels.clone())
-            .unwrap_or_default();
-        for channel in channels {
+        let Some(entry) = state.sockets.get_mut(&id) else {
+            return turn;
+        };
+        // Each channel that is behind asks for a page, and a few pages fill the outbox: the
+        // others are given their turn at the next tick.
+        let from = entry.next_room.min(entry.channels.len());
+        let mut channels = entry.channels.split_off(from);
+        channels.append(&mut entry.channels);
+        entry.channels.clone_from(&channels);
+        entry.next_room = channels.len();
+        for (at, channel) in channels.into_iter().enumerate() {
+            if turn.requests.len() >= ROOM_REQUESTS {
+                if let Some(entry) = state.sockets.get_mut(&id) {
+                    entry.next_room = at;
+                }
+                state.waits_for_room.insert(id);
+                break;
+            }
             state.with_feed(channel, now_ms, &mut turn, |channel, out| {
                 if channel.gate == Gate::Open {
                     channel.feed.room(id, out);
@@ -136,15 +147,26 @@ impl Hub {
             && deadline_ms <= now_ms
         {
             state.deadlines.pop_front();
-            let owed = state.sockets.get_mut(&id).and_then(|entry| {
-                let late =
-                    |join: &PendingJoin| join.channel == channel && join.deadline_ms == deadline_ms;
-                let at = entry.joins.iter().position(late)?;
-                Some((Arc::clone(&entry.socket), entry.joins.remove(at).id))
-            });
-            let Some((socket, request)) = owed else {
+            let late =
+                |join: &PendingJoin| join.channel == channel && join.deadline_ms == deadline_ms;
+            let Some(entry) = state.sockets.get_mut(&id) else {
                 continue;
             };
+            let Some(at) = entry.joins.iter().position(late) else {
+                continue;
+            };
+            let placed = state
+                .channels
+                .get(&channel)
+                .is_some_and(|channel| channel.feed.has_place(id));
+            if placed {
+                // It only waits for its turn, behind what this socket has to read first.
+                let deadline_ms = now_ms + JOIN_DEADLINE_MS;
+                entry.joins[at].deadline_ms = deadline_ms;
+                state.deadlines.push_back((deadline_ms, id, channel));
+                continue;
+            }
+            let (socket, request) = (Arc::clone(&entry.socket), entry.joins.remove(at).id);
             state.leave(id, channel, now_ms, &mut turn);
             if let Some(request) = request {
                 let error = ErrorBody::new(
@@ -166,6 +188,14 @@ impl Hub {
             });
             if known.is_none() {
                 state.retrying.remove(&channel);
+            }
+        }
+        for id in std::mem::take(&mut state.waits_for_room) {
+            if let Some(entry) = state.sockets.get(&id) {
+                entry.socket.want_room();
+                if !entry.socket.mark_dirty() {
+                    turn.dirty.push(Arc::clone(&entry.socket));
+                }
             }
         }
         for id in std::mem::take(&mut state.synced) {

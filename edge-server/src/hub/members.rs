@@ -82,6 +82,8 @@ impl Hub {
         evictions: u64,
         now_ms: u64,
     ) -> (Turn, bool) {
+        let asked: HashSet<UserId> = asked.iter().copied().collect();
+        let members: HashSet<UserId> = members.iter().copied().collect();
         let mut turn = Turn::default();
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -102,13 +104,13 @@ impl Hub {
         if joined_since || self.evictions() != evictions {
             return (turn, false);
         }
-        for user in asked.iter().filter(|user| !members.contains(user)) {
+        for user in asked.difference(&members) {
             self.evictions.fetch_add(1, Ordering::Release);
             state.evict(channel, *user, now_ms, &mut turn);
         }
         state.with_feed(channel, now_ms, &mut turn, |channel, out| {
             channel.gate = Gate::Open;
-            channel.members.extend(members.iter().copied());
+            channel.members = members.clone();
             channel.feed.subscribed(out);
         });
         for id in listeners {

@@ -89,6 +89,7 @@ impl Hub {
                 synced: HashSet::new(),
                 retrying: HashSet::new(),
                 deadlines: VecDeque::new(),
+                waits_for_room: HashSet::new(),
                 limits: Limits::new(recent_bytes as u64),
                 counts: Counts::default(),
                 next_epoch: 1,
@@ -192,7 +193,10 @@ impl Hub {
             subscribe(BusChannel::Channel(channel));
         }
         state.with_feed(channel, now_ms, &mut turn, |channel, out| {
-            channel.members.insert(user);
+            // A held channel vouches for nobody: its memberships are read again first.
+            if channel.gate == Gate::Open {
+                channel.members.insert(user);
+            }
             if !again {
                 channel.listeners += 1;
             }

@@ -44,6 +44,7 @@ impl Hub {
             expires_at_s: identity.expires_at_s,
             channels: Vec::new(),
             joins: Vec::new(),
+            next_room: 0,
         };
         state.sockets.insert(socket.id, entry);
         let of_user = state.user_id_to_sockets.entry(identity.user).or_default();

@@ -41,6 +41,8 @@ pub(super) struct Entry {
     pub(super) expires_at_s: i64,
     pub(super) channels: Vec<ChannelId>,
     pub(super) joins: Vec<PendingJoin>,
+    /// The first of `channels` that has not had its turn at this socket's room.
+    pub(super) next_room: usize,
 }
 
 #[derive(Debug)]
@@ -63,6 +65,8 @@ pub(super) struct State {
     pub(super) synced: HashSet<SocketId>,
     /// Channels whose feed has a question to ask again later.
     pub(super) retrying: HashSet<ChannelId>,
+    /// Sockets some of whose channels have not had their turn at the room in the outbox.
+    pub(super) waits_for_room: HashSet<SocketId>,
     /// Joins in the order of their deadlines; one that was answered since is passed over.
     pub(super) deadlines: VecDeque<(u64, SocketId, ChannelId)>,
     pub(super) limits: Limits,
@@ -90,7 +94,10 @@ impl State {
             dirty: &mut turn.dirty,
         };
         let result = f(entry, &mut out);
-        while let Some(request) = entry.feed.next_request(now_ms, &out) {
+        // A held channel asks nothing: no answer could be used.
+        while entry.gate == Gate::Open
+            && let Some(request) = entry.feed.next_request(now_ms, &out)
+        {
             turn.requests.push((channel, request));
         }
         self.counts += entry.feed.take_counts();
