@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use hubbub_chat::Error;
 use hubbub_protocol::{
-    ChannelId, ErrorBody, ErrorCode,
+    ChannelId, ErrorBody, ErrorCode, check_json_depth,
     http::{Channel, ChannelKind, ListPage, NewChannel},
     limits,
 };
@@ -101,6 +101,7 @@ fn parse_new_channel(body: &[u8]) -> Result<NewChannel, ErrorBody> {
         )
         .field(field)
     };
+    check_json_depth(body)?;
     let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
         return Err(ErrorBody::new(
             ErrorCode::InvalidJson,
@@ -182,8 +183,21 @@ mod tests {
                 "{body}"
             );
         }
-        let deep = "[".repeat(60_000);
-        assert!(parse_new_channel(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn nesting_is_bounded_in_fields_that_are_ignored_too() {
+        let nested = |depth: usize| {
+            // The body itself is one level.
+            let (open, close) = ("[".repeat(depth - 1), "]".repeat(depth - 1));
+            format!(r#"{{"name":"x","mood":{open}{close}}}"#)
+        };
+        assert!(parse_new_channel(nested(limits::JSON_DEPTH).as_bytes()).is_ok());
+        for depth in [limits::JSON_DEPTH + 1, 60_000] {
+            let error = parse_new_channel(nested(depth).as_bytes()).expect_err("too deep");
+            assert_eq!(error.code, ErrorCode::InvalidJson);
+            assert_eq!(error.limit, Some(limits::JSON_DEPTH as u64));
+        }
     }
 
     #[test]

@@ -27,7 +27,12 @@ pub struct Config {
     pub token: TokenConfig,
 
     /// The bus.
-    #[arg(long, env = "REDIS_URL", default_value = "redis://127.0.0.1:6379")]
+    #[arg(
+        long,
+        env = "REDIS_URL",
+        hide_env_values = true,
+        default_value = "redis://127.0.0.1:6379"
+    )]
     pub redis_url: String,
 
     /// The log: `host:port`, separated by commas.
@@ -110,9 +115,9 @@ pub struct Config {
     pub start_deadline_s: u64,
 
     /// At the begin of a drain: how long the load balancer needs to see that this process is not
-    /// ready any more (one interval of its check), in milliseconds.
-    #[arg(long, env = "HUBBUB_DRAIN_WAIT_MS", default_value_t = 500)]
-    pub drain_wait_ms: u64,
+    /// ready any more (more than one interval of its check), in milliseconds.
+    #[arg(long, env = "HUBBUB_DRAIN_DELAY_MS", default_value_t = 700)]
+    pub drain_delay_ms: u64,
 
     /// How long a drain may take before what still runs is cut, in seconds. A request ends within
     /// 10 s by itself and the log's producer is flushed for 5 s at most.
@@ -129,8 +134,8 @@ impl Config {
         Duration::from_secs(self.grace_s)
     }
 
-    pub(crate) fn drain_wait(&self) -> Duration {
-        Duration::from_millis(self.drain_wait_ms)
+    pub(crate) fn drain_delay(&self) -> Duration {
+        Duration::from_millis(self.drain_delay_ms)
     }
 
     /// Notes what no parser can see in one value.
@@ -169,7 +174,7 @@ impl Config {
             "--max-connections",
             "must be 1 or more",
         );
-        let least = LEAST_GRACE + self.drain_wait();
+        let least = LEAST_GRACE + self.drain_delay();
         mistakes.require(
             self.grace() >= least,
             "--grace-s",

@@ -77,6 +77,8 @@ async fn wait_for(context: &Context, channel: ChannelId, seq: Seq) -> Result<(),
 async fn send(call: Arc<Call>, id: String, body: Body) -> Result<Response, Failure> {
     let posted = async {
         let user = call.user().await?;
+        // A send's own rate is taken only after the core database was asked, so this one guards it.
+        call.context.take_request(user)?;
         let channel = parse_channel(&id)?;
         let body = call.json_body(body).await?;
         let message = SendMessage::decode(channel, &body)?;

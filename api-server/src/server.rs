@@ -140,8 +140,19 @@ impl Api {
 
     /// Waits for the databases and the log, serves, and after soft drains in this order: not ready
     /// any more, one interval of the load balancer's check, no new connections, the requests under
-    /// way, the log's producer, the bus. Returns when that is over.
+    /// way, the log's producer, the bus. Returns when that is over. A drain that begins while it
+    /// still waits is a stop like any other, not a failure.
     pub async fn run(self, lifecycle: Lifecycle) -> Result<(), StartError> {
+        match self.start_and_serve(lifecycle).await {
+            Err(StartError::Stopped) => {
+                tracing::info!("stopped before the start was done");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    async fn start_and_serve(self, lifecycle: Lifecycle) -> Result<(), StartError> {
         let Self {
             config,
             verifier,
@@ -209,7 +220,7 @@ async fn drain(config: &Config, lifecycle: &Lifecycle, work: &Lifecycle, chat: &
     let hard = lifecycle.hard();
     // Waits for the load balancer to see it, or for hard.
     tokio::select! {
-        () = sleep(config.drain_wait()) => {}
+        () = sleep(config.drain_delay()) => {}
         () = hard.cancelled() => work.stop_now(),
     }
     work.begin_drain("the load balancer has seen it");
@@ -285,7 +296,7 @@ async fn start_chat(
     .map_err(|error| StartError::Refused(error.to_string()))?;
     let patience = Patience::new(Duration::from_secs(config.start_deadline_s));
     startup::until_there("the log", patience, soft, || async {
-        startup::check_log(&log, identity).await?;
+        startup::check_log(&log, &store).await?;
         let warm = chat.warm_up().await;
         warm.map_err(|error| Attempt::Again(error.to_string()))
     })

@@ -116,12 +116,20 @@ pub(crate) async fn open_store(
 /// acknowledged and never stored.
 pub(crate) async fn check_log(
     config: &hubbub_log::Config,
-    identity: &LogIdentity,
+    store: &Store,
 ) -> Result<(), Attempt> {
     let facts = hubbub_log::topic_facts(config)
         .await
         .map_err(|error| Attempt::Again(error.to_string()))?;
-    mismatch(&facts, identity).map_or(Ok(()), |text| Err(Attempt::Never(text)))
+    if let Some(text) = mismatch(&facts, store.log_identity()) {
+        return Err(Attempt::Never(text));
+    }
+    let positions = store.known_positions().await;
+    let fits = hubbub_log::check_positions(config, &positions).await;
+    fits.map_err(|error| match error {
+        hubbub_log::Error::Refused(text) => Attempt::Never(text),
+        error => Attempt::Again(error.to_string()),
+    })
 }
 
 fn mismatch(facts: &hubbub_log::TopicFacts, identity: &LogIdentity) -> Option<String> {

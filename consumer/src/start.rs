@@ -52,15 +52,20 @@ pub(crate) async fn connect(
     };
     let ask = || async {
         let facts = hubbub_log::topic_facts(&log).await;
-        facts.map_err(|error| match error {
-            hubbub_log::Error::Refused(text) => Attempt::Refused(text),
-            other => Attempt::Again(other.to_string()),
-        })
+        facts.map_err(refusal)
     };
     let Some(facts) = patiently("Kafka", PATIENCE, stop, ask).await? else {
         return Ok(None);
     };
     compare(identity, &config.topic, &facts).map_err(Error::Refused)?;
+    let fits = || async {
+        let positions = store.known_positions().await;
+        let fits = hubbub_log::check_positions(&log, &positions).await;
+        fits.map_err(refusal)
+    };
+    if patiently("Kafka", PATIENCE, stop, fits).await?.is_none() {
+        return Ok(None);
+    }
     warn_of_weak_durability(config, &facts, &store).await;
     Ok(Some((store, log)))
 }
@@ -69,6 +74,13 @@ pub(crate) async fn connect(
 enum Attempt {
     Refused(String),
     Again(String),
+}
+
+fn refusal(error: hubbub_log::Error) -> Attempt {
+    match error {
+        hubbub_log::Error::Refused(text) => Attempt::Refused(text),
+        other => Attempt::Again(other.to_string()),
+    }
 }
 
 async fn patiently<T, F: Future<Output = Result<T, Attempt>>>(

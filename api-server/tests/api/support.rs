@@ -136,7 +136,7 @@ impl World {
             "--history-burst=100000",
             "--request-rate=100000",
             "--request-burst=100000",
-            "--drain-wait-ms=50",
+            "--drain-delay-ms=50",
         ];
         // A test's own flags take the place of these.
         let taken = |flag: &str| {

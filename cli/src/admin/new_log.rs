@@ -16,6 +16,15 @@ pub(super) async fn run(servers: &Servers, yes: bool) -> anyhow::Result<ExitCode
     let facts = servers.topic().await?;
     let ends = hubbub_log::watermarks(&servers.log).await;
     let ends = ends.context("read the ends of the new log")?;
+    if let Some((partition, end)) = (0..).zip(&ends).find(|(_, end): &(i32, _)| end.low > 0) {
+        // The positions become 0, and a partition that begins above its position is refused.
+        anyhow::bail!(
+            "partition {partition} of topic {} begins at offset {}: a new log must be read from its \
+             beginning, so name a new topic by HUBBUB_TOPIC, here and for every server",
+            servers.log.topic,
+            end.low
+        );
+    }
     if ends.iter().any(|end| end.high > 0) {
         say("  the topic is not empty: its records will be stored as new ones")?;
     }

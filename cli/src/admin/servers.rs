@@ -56,13 +56,24 @@ impl Servers {
 
     /// Creates the topic if it is absent; its facts.
     pub(crate) async fn topic(&self) -> anyhow::Result<TopicFacts> {
+        self.prepare(true).await
+    }
+
+    /// The facts of a topic that must be there.
+    pub(crate) async fn present_topic(&self) -> anyhow::Result<TopicFacts> {
+        self.prepare(false).await
+    }
+
+    async fn prepare(&self, create: bool) -> anyhow::Result<TopicFacts> {
         let (topic, brokers) = (&self.log.topic, &self.log.brokers);
         say(&format!(
             "Kafka {brokers}: topic {topic}, {} partitions",
             self.log.partitions
         ))?;
         let facts = patiently("Kafka", hubbub_log::Error::retryable, || async {
-            hubbub_log::create_topic(&self.log, self.replication).await?;
+            if create {
+                hubbub_log::create_topic(&self.log, self.replication).await?;
+            }
             hubbub_log::topic_facts(&self.log).await
         })
         .await

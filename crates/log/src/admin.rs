@@ -16,7 +16,7 @@ use rdkafka::{
 use crate::{Config, Error, client::Quiet};
 
 /// Deadline of one question to the brokers.
-const ANSWER: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER: Duration = Duration::from_secs(5);
 /// Deadline of the creation of a topic, until every partition has a leader.
 const CREATION: Duration = Duration::from_secs(20);
 /// The log is what repairs take from: at least a week.
@@ -192,12 +192,13 @@ fn find_topic<'a>(config: &Config, metadata: &'a Metadata) -> Result<&'a Metadat
 
 fn absent(config: &Config) -> Error {
     Error::Refused(format!(
-        "topic {} does not exist: `hubbub admin init` creates it",
+        "topic {} does not exist: `hubbub admin init` creates it for a new deployment; if it was \
+         lost, `hubbub admin new-log` starts a new log above every stored seq",
         config.topic
     ))
 }
 
-fn connect(config: &Config) -> Result<BaseConsumer<Quiet>, Error> {
+pub(crate) fn connect(config: &Config) -> Result<BaseConsumer<Quiet>, Error> {
     Ok(BaseConsumer::from_config_and_context(
         &config.client(),
         Quiet,

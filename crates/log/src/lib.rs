@@ -10,6 +10,7 @@
 
 mod admin;
 mod appender;
+mod check;
 mod client;
 mod config;
 mod consumer;
@@ -24,6 +25,7 @@ mod slot;
 
 pub use admin::{TopicFacts, Watermarks, create_topic, topic_facts, watermarks};
 pub use appender::{Appended, Appender, Rejected, Report};
+pub use check::check_positions;
 pub use config::{Config, ConsumerConfig};
 pub use consumer::{Consumer, ConsumerEvent, ConsumerHandle, Positions};
 pub use error::Error;

@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 
-use crate::{Config, Positions};
+use crate::{
+    Config, Positions,
+    check::{REMEDY, too_short},
+};
 
 /// Deadline of the question for a partition's ends.
 const WATERMARKS: Duration = Duration::from_secs(3);
@@ -40,20 +43,16 @@ pub(crate) fn resolve<C: ConsumerContext>(
 }
 
 fn decide(topic: &str, partition: i32, position: Option<i64>, low: i64, high: i64) -> Start {
-    let remedy = "`hubbub admin new-log` starts a new log above every stored seq";
     match position {
         None if low > 0 => Start::Refused(format!(
             "partition {partition} of topic {topic} begins at offset {low} and the store has no position in it: \
-             what was before can never be stored; {remedy}"
+             what was before can never be stored; {REMEDY}"
         )),
         None => Start::At(0),
-        Some(at) if at > high => Start::Short(format!(
-            "partition {partition} of topic {topic} ends at offset {high} and the store's position is {at}: \
-             the topic was lost or recreated; {remedy}"
-        )),
+        Some(at) if at > high => Start::Short(too_short(topic, partition, high, at)),
         Some(at) if at < low => Start::Refused(format!(
             "partition {partition} of topic {topic} begins at offset {low} and the store's position is {at}: \
-             records were deleted before they were stored (retention too short); {remedy}"
+             records were deleted before they were stored (retention too short); {REMEDY}"
         )),
         Some(at) => Start::At(at),
     }

@@ -10,7 +10,7 @@ use tokio::time::{Duration, timeout};
 
 use crate::{
     Config, Error, LogIdentity,
-    database::{self, Place},
+    database::{self, Place, READ_DEADLINE},
     error::sqlstate,
     identity::{self, CoreIdentity, ShardIdentity},
     migrations, pool,
@@ -50,6 +50,29 @@ pub async fn init(config: &Config, identity: &LogIdentity) -> Result<(), Error> 
         Ok(())
     })
     .await
+}
+
+/// The log that the databases belong to; `None` before the first `init`.
+///
+/// # Errors
+/// `Refused` for a malformed address; otherwise the core database is away.
+pub async fn stored_log(config: &Config) -> Result<Option<LogIdentity>, Error> {
+    let options = database::options(Place::Core, &config.core_url)?;
+    let read = async {
+        let mut conn = database::connect_admin(Place::Core, &options).await?;
+        let found = identity::read_core(&mut conn).await;
+        pool::close(conn).await;
+        found
+    };
+    let found = timeout(READ_DEADLINE, read)
+        .await
+        .unwrap_or_else(|_| Err(pool::away("no answer within the deadline")));
+    match found {
+        Ok(found) => Ok(found.map(|core| core.log)),
+        // No such database; no such table.
+        Err(error) if matches!(sqlstate(&error).as_deref(), Some("3D000" | "42P01")) => Ok(None),
+        Err(error) => Err(Place::Core.error(error)),
+    }
 }
 
 /// Gives an administrative step its deadline.

@@ -40,7 +40,7 @@ pub use batch::{Incoming, NewRow, Touched, Written};
 pub use database::{READ_DEADLINE, WRITE_DEADLINE};
 pub use error::{Error, WriteError};
 pub use identity::LogIdentity;
-pub use init::init;
+pub use init::{init, stored_log};
 pub use members::Membership;
 pub use messages::{Page, Row, Window};
 pub use metrics::Metrics;

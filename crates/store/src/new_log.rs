@@ -12,7 +12,8 @@ use crate::{
 
 /// The step of a base. The end of a lost log is not known: records that were acknowledged and
 /// shown, but not yet stored, had seqs above everything in the store, and clients keep them as
-/// cursors. A consumer is seconds behind, so a million covers them.
+/// cursors. A consumer is seconds behind, so a million covers them; the base lies at least one step
+/// above the highest seq that is known.
 const BASE_STEP: u64 = 1_000_000;
 
 /// `hubbub admin new-log`, after the topic was lost or recreated: base above every stored seq,
@@ -100,7 +101,7 @@ async fn replace(
         top = top.max(shard_top);
         open.push((place, transaction));
     }
-    let base = (top / BASE_STEP + 1) * BASE_STEP;
+    let base = (top / BASE_STEP + 2) * BASE_STEP;
     if base > Seq::MAX.0 / 2 {
         return Err(Error::Refused(format!(
             "base {base} leaves no room for seqs"

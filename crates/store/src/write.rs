@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use hubbub_protocol::Seq;
 use sqlx::{Connection, PgConnection};
 use tracing::Instrument;
@@ -60,6 +60,22 @@ impl Store {
             .collect();
         let position = |partition: &i32| found.get(partition).copied().unwrap_or(0);
         Ok(partitions.iter().map(|p| (*p, position(p))).collect())
+    }
+
+    /// The positions of every partition whose shard answers; one that is away is left out, within
+    /// the deadline of a read.
+    pub async fn known_positions(&self) -> Vec<(i32, i64)> {
+        let reads = (0..self.shards()).map(|shard| async move {
+            let partitions: Vec<i32> = self.partitions_of(shard).collect();
+            match self.positions(&partitions).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%error, "positions not read");
+                    Vec::new()
+                }
+            }
+        });
+        join_all(reads).await.concat()
     }
 
     /// The transaction: compare-and-set of the position from `expected` to `next_offset`, insert,

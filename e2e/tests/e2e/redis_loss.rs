@@ -107,6 +107,27 @@ async fn lost_message_and_lost_announcement_are_found_by_the_sweep() -> anyhow::
 }
 
 #[tokio::test]
+async fn sweep_goes_on_while_another_shard_is_frozen() -> anyhow::Result<()> {
+    let mut world = World::start("sweep-frozen", 1, 0).await?;
+    world
+        .start_consumer(&[("REDIS_URL", "redis://127.0.0.1:1")])
+        .await?;
+    let quiet = world.channel("general").await?;
+    let shard = usize::try_from(hubbub_protocol::partition_of(quiet, 32) % 2)?;
+    let devices = [world.device("John").await?];
+    devices[0].join(quiet).await?;
+    world.stack.shard(1 - shard).pause();
+    for round in 0..3 {
+        world
+            .resend_only("Mary", quiet, &format!("swept {round}"))
+            .await?;
+        everyone_has(&devices, quiet, round + 1).await?;
+    }
+    world.stack.shard(1 - shard).resume();
+    world.finish().await
+}
+
+#[tokio::test]
 async fn frozen_redis_is_noticed_and_repaired() -> anyhow::Result<()> {
     let world = World::start("redis-freeze", 2, 1).await?;
     let maths = world.channel("Maths").await?;

@@ -211,6 +211,44 @@ async fn run(steps: Vec<Step>) {
     assert_eq!((hub.sockets(), hub.channels()), (0, 0));
 }
 
+#[tokio::test]
+async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    let hub = Hub::new(1_000);
+    let mut ids = Vec::new();
+    for slot in 0..2 {
+        let socket = Socket::new(hub.next_socket_id(), stream(&listener, addr).await, 0);
+        hub.register(&socket, &identity(slot), 10);
+        ids.push(socket.id);
+    }
+    hub.resume_all();
+    let join = |id| {
+        let request = JoinRequest {
+            channel: channel(1),
+            since: None,
+            ordered: false,
+            id: None,
+            evictions: hub.evictions(),
+        };
+        hub.join(id, request, 0, |_| {}).expect("a member");
+    };
+    join(ids[1]);
+    let (stays, goes) = (identity(1).user, identity(0).user);
+    assert_eq!(hub.if_member(channel(1), stays, || ()), Some(()));
+    hub.hold_all();
+    // Joins while the bus is away, leaves, and is removed without this pod's knowledge.
+    join(ids[0]);
+    hub.leave(ids[0], channel(1), 0);
+    hub.resume_all();
+    let (epoch, asked) = hub.listening_users(channel(1)).expect("open");
+    assert_eq!(asked, [stays]);
+    let (_, done) = hub.reopen(channel(1), epoch, &asked, &[stays], hub.evictions(), 0);
+    assert!(done);
+    assert_eq!(hub.if_member(channel(1), stays, || ()), Some(()));
+    assert_eq!(hub.if_member(channel(1), goes, || ()), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
