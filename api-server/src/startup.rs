@@ -114,10 +114,7 @@ pub(crate) async fn open_store(
 
 /// Checks that the log is the one that the store belongs to: a send into another one would be
 /// acknowledged and never stored.
-pub(crate) async fn check_log(
-    config: &hubbub_log::Config,
-    store: &Store,
-) -> Result<(), Attempt> {
+pub(crate) async fn check_log(config: &hubbub_log::Config, store: &Store) -> Result<(), Attempt> {
     let facts = hubbub_log::topic_facts(config)
         .await
         .map_err(|error| Attempt::Again(error.to_string()))?;

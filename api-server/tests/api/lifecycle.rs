@@ -1,10 +1,15 @@
 use std::process::ExitCode;
 
+use anyhow::Context;
+use clap::Parser;
+use hubbub_api_server::{Api, Config};
 use hubbub_protocol::{Seq, http::ChannelKind};
+use hubbub_service::{Lifecycle, OnError};
+use hubbub_stack::{Proxy, TestEnv};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{LONG, World, eventually};
+use crate::support::{LONG, World, eventually, through};
 
 #[tokio::test]
 async fn drain_answers_what_is_under_way_and_ends_cleanly() -> anyhow::Result<()> {
@@ -88,4 +93,50 @@ async fn document_is_open_and_metrics_count() -> anyhow::Result<()> {
         );
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn stop_before_the_start_is_done_is_no_failure() -> anyhow::Result<()> {
+    let env = TestEnv::new("stopped").await?;
+    let core = Proxy::start(env.postgres_addr()).await?;
+    core.go_down();
+    let bound = Api::bind(config(&env, &core)?, Ok(())).await?;
+    let readyz = format!("http://{}/readyz", bound.ops_addr());
+    let lifecycle = Lifecycle::new();
+    let shared = lifecycle.clone();
+    lifecycle.spawn("api", OnError::Stop, async move { bound.run(shared).await });
+    eventually("it starts", || async {
+        let status = reqwest::get(&readyz).await.ok()?.status();
+        (status == 503).then_some(())
+    })
+    .await?;
+    lifecycle.begin_drain("test");
+    let code = lifecycle.finish(LONG).await;
+    assert_eq!(format!("{code:?}"), format!("{:?}", ExitCode::SUCCESS));
+    Ok(())
+}
+
+/// Of a server whose core database is behind `core`.
+fn config(env: &TestEnv, core: &Proxy) -> anyhow::Result<Config> {
+    let secret = env.dir().join("secret");
+    std::fs::write(&secret, "a secret of the tests with more than 32 bytes")?;
+    let core_url = through(&env.core_url, env, core);
+    let shard_urls = env.shard_urls.join(",");
+    Ok(Config::try_parse_from([
+        "hubbub-api-server",
+        "--listen=127.0.0.1:0",
+        "--ops-addr=127.0.0.1:0",
+        "--redis-url",
+        &env.redis_url,
+        "--kafka-brokers",
+        &env.kafka_brokers,
+        "--topic",
+        &env.topic,
+        "--core-database-url",
+        &core_url,
+        "--shard-database-urls",
+        &shard_urls,
+        "--jwt-secret-file",
+        secret.to_str().context("a path of the test is UTF-8")?,
+    ])?)
 }

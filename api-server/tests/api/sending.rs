@@ -145,3 +145,28 @@ async fn redis_away_does_not_stop_sending_and_reading() -> anyhow::Result<()> {
     assert_eq!(gone, None, "the removal stands");
     Ok(())
 }
+
+/// Who is no member never takes a send from the rate of sends, and costs the core a query.
+#[tokio::test]
+async fn sends_of_a_stranger_are_limited_too() -> anyhow::Result<()> {
+    let flags = ["--request-rate=0.01", "--request-burst=3"];
+    let world = World::with("stranger_rate", &flags).await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let channel = world.channel(ChannelKind::Private, &mary, &[]).await?;
+    let messages = format!("/channels/{}/messages", channel.id);
+    let hi = json!({ "text": "hi" });
+    let mut answers = Vec::new();
+    for _ in 0..4 {
+        let (status, body) = world
+            .send(Method::POST, &messages, Some(&john), Some(&hi))
+            .await?;
+        assert_eq!(body["error"]["outcome"], "rejected", "{body}");
+        answers.push(status);
+    }
+    assert_eq!(answers, [404, 404, 404, 429]);
+    let (status, sent) = world
+        .send(Method::POST, &messages, Some(&mary), Some(&hi))
+        .await?;
+    assert_eq!(status, 201, "{sent}");
+    Ok(())
+}

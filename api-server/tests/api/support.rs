@@ -319,7 +319,7 @@ impl Drop for World {
 }
 
 /// The URL of a database through a proxy.
-fn through(url: &str, env: &TestEnv, proxy: &Proxy) -> String {
+pub(crate) fn through(url: &str, env: &TestEnv, proxy: &Proxy) -> String {
     url.replace(&env.postgres_addr().to_string(), &proxy.addr().to_string())
 }
 
