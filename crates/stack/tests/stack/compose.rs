@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::process::Command;
 
 #[derive(Debug, Deserialize)]
 struct Compose {
@@ -113,4 +114,39 @@ fn haproxy_knows_every_edge_and_api_server() {
     expected.sort();
     assert_eq!(servers, expected);
     assert_eq!(servers.len(), 4);
+}
+
+/// A new data volume gets an id of its own; one that has an id keeps it.
+#[test]
+fn kafka_volume_has_a_cluster_id_of_its_own() {
+    let data = tempfile::tempdir().unwrap();
+    let script = compose().services["kafka"].command[2]
+        .replace("$$", "$")
+        .replace("/var/lib/kafka/data", data.path().to_str().unwrap())
+        .replace("/etc/kafka/docker/run", "printenv CLUSTER_ID");
+    let start = || {
+        let output = Command::new("bash")
+            .args(["-euc", &script])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let (first, other) = (start(), start());
+    assert_ne!(first, other);
+    for id in [&first, &other] {
+        // 16 bytes in base64; Kafka takes them without padding.
+        assert_eq!(id.len(), 22, "{id}");
+        assert!(id.bytes().all(|b| b.is_ascii_alphanumeric()), "{id}");
+    }
+    let made = format!("#\nnode.id=1\ndirectory.id=x\nversion=1\ncluster.id={first}\n");
+    std::fs::write(data.path().join("meta.properties"), made).unwrap();
+    assert_eq!(start(), first);
+}
+
+/// A check every few seconds must not cost a JVM.
+#[test]
+fn kafka_is_checked_without_a_tool_of_its_own() {
+    let check = compose().services["kafka"].healthcheck.clone().unwrap();
+    assert!(!check["test"].to_string().contains("/opt/kafka"), "{check}");
 }
