@@ -78,6 +78,14 @@ impl Servers {
         })
         .await
         .with_context(|| format!("prepare topic {topic} (KAFKA_BROKERS={brokers})"))?;
+        if facts.partitions != self.log.partitions {
+            anyhow::bail!(
+                "topic {topic} has {} partitions and HUBBUB_PARTITIONS is {}: the count is fixed when \
+                 the topic is created, so name its own count, or another topic by HUBBUB_TOPIC",
+                facts.partitions,
+                self.log.partitions
+            );
+        }
         if !facts.log_append_time {
             anyhow::bail!(
                 "topic {topic} takes the senders' clocks: set message.timestamp.type=LogAppendTime \

@@ -117,3 +117,92 @@ async fn new_log_asks_first() {
         "{report}"
     );
 }
+
+/// Says in the store that two records of partition 1 were read.
+async fn read_two(env: &TestEnv) {
+    let at = hubbub_store::Config {
+        core_url: env.core_url.clone(),
+        shard_urls: env.shard_urls.clone(),
+        core_connections: 1,
+        shard_connections: 1,
+    };
+    let store = hubbub_store::Store::open(&at, &hubbub_store::Metrics::default()).await;
+    let dead = |seq| hubbub_store::Incoming::Dead {
+        seq: hubbub_protocol::Seq(seq),
+        channel: None,
+        payload: None,
+        key: None,
+        ts_ms: 0,
+        error: "made for a test".to_owned(),
+    };
+    let store = store.expect("a store");
+    let written = store.write_batch(1, 0, 2, &[dead(1), dead(2)], || {}).await;
+    written.expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn init_makes_no_topic_for_a_store_that_has_a_log() {
+    let env = TestEnv::new("cli_lost_log").await.expect("servers");
+    let log = hubbub_log::Config {
+        brokers: env.kafka_brokers.clone(),
+        topic: env.topic.clone() + "-any",
+        partitions: 1,
+        base: 0,
+        client_id: "cli-test".to_owned(),
+    };
+    hubbub_log::create_topic(&log, 1).await.expect("a topic");
+    let facts = hubbub_log::topic_facts(&log).await.expect("its facts");
+    let identity = hubbub_store::LogIdentity {
+        cluster_id: facts.cluster_id,
+        topic: env.topic.clone(),
+        partitions: 4,
+        base: 0,
+    };
+    let at = hubbub_store::Config {
+        core_url: env.core_url.clone(),
+        shard_urls: env.shard_urls.clone(),
+        core_connections: 1,
+        shard_connections: 1,
+    };
+    hubbub_store::init(&at, &identity).await.expect("a store");
+    // The topic that the store was filled from is gone.
+    let lost = run(admin(&env, &["init"])).await;
+    assert_eq!(lost.code, 1, "{lost:?}");
+    assert!(lost.err.contains("hubbub admin new-log"), "{lost:?}");
+    let log = hubbub_log::Config {
+        topic: env.topic.clone(),
+        partitions: 4,
+        ..log
+    };
+    let absent = hubbub_log::topic_facts(&log).await;
+    assert!(
+        matches!(absent, Err(hubbub_log::Error::Refused(_))),
+        "{absent:?}"
+    );
+    let moved = run(admin(&env, &["new-log", "--yes"])).await;
+    assert_eq!(moved.code, 0, "{moved:?}");
+    let again = run(admin(&env, &["init"])).await;
+    assert_eq!(again.code, 0, "{again:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn init_refuses_a_topic_that_ends_below_the_store() {
+    let env = TestEnv::new("cli_recreated_log").await.expect("servers");
+    let init = run(admin(&env, &["init"])).await;
+    assert_eq!(init.code, 0, "{init:?}");
+    read_two(&env).await;
+    let refused = run(admin(&env, &["init"])).await;
+    assert_eq!(refused.code, 1, "{refused:?}");
+    for part in [
+        "partition 1 ",
+        "offset 0 ",
+        "position is 2",
+        "hubbub admin new-log",
+    ] {
+        assert!(refused.err.contains(part), "{refused:?}");
+    }
+    let moved = run(admin(&env, &["new-log", "--yes"])).await;
+    assert_eq!(moved.code, 0, "{moved:?}");
+    let again = run(admin(&env, &["init"])).await;
+    assert_eq!(again.code, 0, "{again:?}");
+}

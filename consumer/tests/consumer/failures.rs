@@ -131,3 +131,35 @@ async fn log_that_does_not_belong_to_the_store_is_refused() -> Result<()> {
     assert_eq!(status.and_then(|status| status.code()), Some(78));
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_ends_below_the_store_is_refused() -> Result<()> {
+    let world = World::new("log_that_ends_below").await?;
+    world.append(channel(1), "one").await?;
+    let partition = partition_of(channel(1), PARTITIONS);
+    let dead = |seq| Incoming::Dead {
+        seq: hubbub_protocol::Seq(seq),
+        channel: None,
+        payload: None,
+        key: None,
+        ts_ms: 0,
+        error: "of the topic that was lost".to_owned(),
+    };
+    let store = &world.store;
+    store
+        .write_batch(partition, 0, 2, &[dead(1), dead(2)], || {})
+        .await?;
+    let error = world.consumer().await?.failure().await?;
+    assert!(matches!(&error, Error::Refused(_)), "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains(&format!("partition {partition} ")),
+        "{error}"
+    );
+    assert!(
+        error.contains("offset 1 and the store's position is 2"),
+        "{error}"
+    );
+    assert!(error.contains("hubbub admin new-log"), "{error}");
+    Ok(())
+}

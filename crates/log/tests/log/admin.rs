@@ -1,7 +1,18 @@
-use hubbub_log::{Config, Error, Metrics, create_topic, read_all, topic_facts, watermarks};
+use std::time::Duration;
+
+use hubbub_log::{
+    Config, Error, Metrics, check_positions, create_topic, read_all, topic_facts, watermarks,
+};
 use hubbub_stack::Port;
 
-use crate::support::{append_some, appender, channel, config, fresh};
+use rdkafka::{
+    ClientConfig,
+    admin::{AdminClient, AdminOptions},
+    client::DefaultClientContext,
+};
+use tokio::time::Instant;
+
+use crate::support::{DEADLINE, append_some, appender, channel, config, fresh};
 
 fn refusal<T: std::fmt::Debug>(result: Result<T, Error>) -> String {
     match result {
@@ -96,5 +107,49 @@ async fn whole_log_is_read_with_seqs_above_the_base() -> anyhow::Result<()> {
     for (_, record) in &records {
         assert_eq!(i64::try_from(record.seq.0)?, record.next_offset + 1_000);
     }
+    Ok(())
+}
+
+async fn delete_topic(config: &Config) -> anyhow::Result<()> {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", &config.brokers);
+    let admin: AdminClient<DefaultClientContext> = client.create()?;
+    let options = AdminOptions::new().operation_timeout(Some(DEADLINE));
+    for deleted in admin.delete_topics(&[&config.topic], &options).await? {
+        deleted.map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))?;
+    }
+    let until = Instant::now() + DEADLINE;
+    while topic_facts(config).await.is_ok() {
+        anyhow::ensure!(Instant::now() < until, "the topic is still there");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn topic_that_was_made_anew_is_refused_by_the_positions() -> anyhow::Result<()> {
+    let config = fresh(3).await?;
+    for number in 1..=6 {
+        append_some(&config, channel(number), 10).await;
+    }
+    let ends = watermarks(&config).await?;
+    let positions: Vec<(i32, i64)> = (0..).zip(ends.iter().map(|end| end.high)).collect();
+    check_positions(&config, &positions).await?;
+    check_positions(&config, &positions[..1]).await?;
+
+    delete_topic(&config).await?;
+    create_topic(&config, 1).await?;
+    let (partition, position) = positions
+        .iter()
+        .copied()
+        .find(|(_, position)| *position > 0)
+        .expect("60 records are somewhere");
+    append_some(&config, channel(1), 1).await;
+    let text = refusal(check_positions(&config, &positions).await);
+    assert!(text.contains(&format!("partition {partition} ")), "{text}");
+    assert!(text.contains(&format!("position is {position}")), "{text}");
+    assert!(text.contains("hubbub admin new-log"), "{text}");
+    // A store that has read nothing takes any topic.
+    check_positions(&config, &[(0, 0), (1, 0), (2, 0)]).await?;
     Ok(())
 }
