@@ -296,7 +296,7 @@ async fn start_chat(
     .map_err(|error| StartError::Refused(error.to_string()))?;
     let patience = Patience::new(Duration::from_secs(config.start_deadline_s));
     startup::until_there("the log", patience, soft, || async {
-        startup::check_log(&log, &store).await?;
+        startup::check_log(&log, store).await?;
         let warm = chat.warm_up().await;
         warm.map_err(|error| Attempt::Again(error.to_string()))
     })
