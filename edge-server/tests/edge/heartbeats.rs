@@ -131,11 +131,11 @@ async fn slow_client_is_closed_only_when_it_takes_no_byte() -> anyhow::Result<()
         slow.hears(&text).await?;
         frames += 1;
     }
-    pod.until_sockets(2).await?;
     for _ in frames..20 {
         slow.hears(&text).await?;
     }
     assert_eq!(slow.request(json!({ "type": "ping" })).await?["ok"], true);
+    pod.until_sockets(2).await?;
     // What the kernel and the outbox still had comes, and then the reason.
     assert_eq!(stuck.closed().await?.0, 4008);
     let closes = eventually("counted", async || {
