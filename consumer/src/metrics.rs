@@ -58,7 +58,7 @@ impl Metrics {
         );
         registry.register(
             "batches",
-            "Transactions by outcome: ok, zombie, data, store",
+            "Transactions by outcome: ok, zombie, data, contradiction, store",
             self.batches.clone(),
         );
         registry.register(

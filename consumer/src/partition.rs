@@ -87,6 +87,19 @@ impl Partition {
                         .commit_for_lag_tools(self.number, next_offset);
                 }
                 Err(WriteError::Zombie) => return Err(Ended::Zombie),
+                Err(error @ WriteError::Contradiction(_)) => {
+                    let (number, position) = (self.number, self.position);
+                    // Before the records' receiver is dropped, which would start it again. The
+                    // refusal comes back as an event, which is logged and counted.
+                    self.shared.log.refuse(
+                        number,
+                        format!(
+                            "partition {number} at offset {position}: {error}; if the topic was \
+                             recreated, `hubbub admin new-log` starts a new log above every stored seq"
+                        ),
+                    );
+                    return Err(Ended::Over);
+                }
                 Err(WriteError::Data(reason)) => {
                     let single = piece.records.len() == 1;
                     let buried = pieces.refused(piece, &reason);

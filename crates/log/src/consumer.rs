@@ -64,6 +64,7 @@ pub enum ConsumerEvent {
 pub(crate) struct Orders {
     pub(crate) stop: bool,
     pub(crate) restarts: BTreeSet<i32>,
+    pub(crate) refusals: BTreeMap<i32, String>,
     /// The newest position of each partition that was not committed yet.
     pub(crate) commits: BTreeMap<i32, i64>,
 }
@@ -76,9 +77,16 @@ pub struct ConsumerHandle {
 
 impl ConsumerHandle {
     /// Starts a partition again whose task failed: from the position in the store. The queue of
-    /// the old start ends, and another [`ConsumerEvent::Assigned`] comes.
+    /// the old start ends, and another [`ConsumerEvent::Assigned`] comes, after 0.1 to 2 s: the
+    /// longer, the more starts there were since the last position was noted.
     pub fn restart(&self, partition: i32) {
         self.orders.lock().restarts.insert(partition);
+    }
+
+    /// Stops a partition whose records the store contradicts; call it before its receiver is
+    /// dropped. [`ConsumerEvent::Refused`] comes with `error`, once for each assignment.
+    pub fn refuse(&self, partition: i32, error: String) {
+        self.orders.lock().refusals.insert(partition, error);
     }
 
     /// Notes the position of a partition, to be committed in Kafka within a second or two, for

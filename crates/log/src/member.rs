@@ -302,10 +302,26 @@ impl Member {
         if self.revoking.is_some() {
             return;
         }
-        let restarts = std::mem::take(&mut self.orders.lock().restarts);
+        let (restarts, refusals) = {
+            let mut orders = self.orders.lock();
+            (
+                std::mem::take(&mut orders.restarts),
+                std::mem::take(&mut orders.refusals),
+            )
+        };
         for partition in restarts {
             self.metrics.restarts.inc();
             self.restart(partition);
+            if let Some(slot) = self.slots.get_mut(&partition) {
+                slot.restarted(rand::rng().random_range(0.5..=1.0));
+            }
+        }
+        for (partition, error) in refusals {
+            if self.slots.contains_key(&partition) {
+                // Whatever stage it is in: nothing is read or asked for any more.
+                self.restart(partition);
+                self.refuse(partition, error);
+            }
         }
     }
 
@@ -550,10 +566,14 @@ impl Member {
             let Stage::Reading(reading) = &mut slot.stage else {
                 continue;
             };
-            reading.stored = next_offset;
+            let progress = next_offset > reading.stored;
+            reading.stored = reading.stored.max(next_offset);
             let offset = Offset::Offset(next_offset);
             let added = list.add_partition_offset(&self.config.log.topic, partition, offset);
             log_failure("note an offset", added);
+            if progress {
+                slot.restarts = 0;
+            }
         }
         if list.count() > 0 {
             let sent = self.consumer.commit(&list, CommitMode::Async);

@@ -27,6 +27,8 @@ pub(crate) struct Slot {
     hole: Option<i64>,
     attempts: u32,
     short: u32,
+    /// Starts that its task asked for since it made progress.
+    pub(crate) restarts: u32,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,7 @@ impl Slot {
             hole: None,
             attempts: 0,
             short: 0,
+            restarts: 0,
         }
     }
 
@@ -80,11 +83,22 @@ impl Slot {
     /// Asks again after a wait that doubles up to 2 s; `jitter` is in 0.5..=1. Says whether this
     /// is the first failure in a row.
     pub(crate) fn failed(&mut self, jitter: f64) -> bool {
-        let (first, longest) = BACKOFF;
-        let wait = first.saturating_mul(1 << self.attempts.min(8)).min(longest);
-        self.stage = Stage::Waiting(Instant::now() + wait.mul_f64(jitter));
+        self.wait(self.attempts, jitter);
         self.attempts = self.attempts.saturating_add(1);
         self.attempts == 1
+    }
+
+    /// Its task asked for another start: waits as in [`Slot::failed`], but counts until the task
+    /// has made progress, since a start alone is none.
+    pub(crate) fn restarted(&mut self, jitter: f64) {
+        self.wait(self.restarts, jitter);
+        self.restarts = self.restarts.saturating_add(1);
+    }
+
+    fn wait(&mut self, times: u32, jitter: f64) {
+        let (first, longest) = BACKOFF;
+        let wait = first.saturating_mul(1 << times.min(8)).min(longest);
+        self.stage = Stage::Waiting(Instant::now() + wait.mul_f64(jitter));
     }
 
     /// The log ended below the position. `true`: often enough to believe it.
@@ -300,6 +314,29 @@ mod tests {
         assert_eq!(
             [slot.is_short(), slot.is_short(), slot.is_short()],
             [false, false, true]
+        );
+    }
+
+    #[test]
+    fn restarts_without_progress_wait_longer_although_they_start() {
+        let mut slot = Slot::new(1);
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            let before = Instant::now();
+            slot.restarted(1.0);
+            let Stage::Waiting(until) = slot.stage else {
+                panic!("it waits");
+            };
+            waits.push(until - before);
+            drop(slot.read_from(0, 2));
+        }
+        assert!(
+            waits[0] >= BACKOFF.0 && waits[0] < BACKOFF.0 * 2,
+            "{waits:?}"
+        );
+        assert!(
+            waits[7] >= BACKOFF.1 && waits[1] >= BACKOFF.0 * 2,
+            "{waits:?}"
         );
     }
 

@@ -52,7 +52,11 @@ pub enum WriteError {
     /// SQLSTATE class 22 or 23 on the batch: bisect it; on a batch of one it is a dead letter.
     #[error("record refused by the database: {0}")]
     Data(String),
-    /// The shard is away, or the rows in it contradict the log: wait, read the position, try again.
+    /// What the shard holds contradicts the log: a head above the batch, or another record at the
+    /// same seq. Trying again does not help; somebody must look.
+    #[error("the stored rows contradict the log: {0}")]
+    Contradiction(String),
+    /// The shard is away: wait, read the position, try again.
     #[error(transparent)]
     Store(#[from] Error),
 }
@@ -63,6 +67,7 @@ impl WriteError {
         match self {
             Self::Zombie => "zombie",
             Self::Data(_) => "data",
+            Self::Contradiction(_) => "contradiction",
             Self::Store(_) => "store",
         }
     }

@@ -33,7 +33,13 @@ enum Ended {
     Committed(Written),
     Zombie,
     Data(String),
+    Contradiction(String),
 }
+
+/// Rides in an `sqlx::Error` out of the statement that met it.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Contradiction(String);
 
 impl Store {
     /// The next offset to read of each of `partitions`, in the order asked; 0 for one that was
@@ -121,6 +127,7 @@ impl Store {
             Ended::Committed(written) => Ok(written),
             Ended::Zombie => Err(WriteError::Zombie),
             Ended::Data(reason) => Err(WriteError::Data(reason)),
+            Ended::Contradiction(reason) => Err(WriteError::Contradiction(reason)),
         }
     }
 }
@@ -145,9 +152,11 @@ async fn transaction(
             Ok(Ended::Zombie)
         }
         Err(error) => {
-            let data = data_fault(&error);
+            let fault = contradiction(&error)
+                .map(Ended::Contradiction)
+                .or_else(|| data_fault(&error).map(Ended::Data));
             transaction.rollback().await?;
-            data.map(Ended::Data).ok_or(error)
+            fault.ok_or(error)
         }
     }
 }
@@ -376,7 +385,7 @@ async fn write_heads(
             heads.len() as u64 - moved,
             heads.len()
         );
-        Err(sqlx::Error::Decode(error.into()))
+        Err(sqlx::Error::Decode(Contradiction(error).into()))
     }
 }
 
@@ -393,16 +402,23 @@ async fn count(conn: &mut PgConnection, partition: i32, written: &Written) -> sq
     Ok(())
 }
 
-/// What makes a record unstorable: class 22 (data exception) and 23 (constraint), but not a
-/// primary key's clash, which no record is to blame for.
+/// What says that the log is not the one that was stored: heads above the batch, or a primary
+/// key's clash, since the position's row lock keeps every other writer of these seqs out.
+fn contradiction(error: &sqlx::Error) -> Option<String> {
+    if let sqlx::Error::Decode(inner) = error {
+        return Some(inner.downcast_ref::<Contradiction>()?.to_string());
+    }
+    let refused = error.as_database_error()?;
+    let clash = refused.code()? == "23505" && refused.constraint()?.ends_with("_pkey");
+    clash.then(|| refused.message().to_owned())
+}
+
+/// What makes a record unstorable: class 22 (data exception) and 23 (constraint), unless it is a
+/// [`contradiction`], which no record is to blame for.
 fn data_fault(error: &sqlx::Error) -> Option<String> {
     let code = sqlstate(error)?;
     let refused = error.as_database_error()?;
-    let clash = code == "23505"
-        && refused
-            .constraint()
-            .is_some_and(|name| name.ends_with("_pkey"));
-    let data = (code.starts_with("22") || code.starts_with("23")) && !clash;
+    let data = code.starts_with("22") || code.starts_with("23");
     data.then(|| format!("{code} {}", refused.message()))
 }
 

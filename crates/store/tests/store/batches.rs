@@ -204,6 +204,24 @@ async fn another_record_at_a_stored_seq_is_no_poison() -> anyhow::Result<()> {
     .await?;
     let batch = [message(1, channel, key(1, 1))];
     let refused = world.store.write_batch(3, 0, 1, &batch, || {}).await;
-    assert!(matches!(refused, Err(WriteError::Store(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(WriteError::Contradiction(_))),
+        "{refused:?}"
+    );
+    // The same of a head that lies above the batch.
+    let other = channels_of(3, 2)[1];
+    sqlx::query(
+        "insert into channel_heads (channel_id, partition, through, ordinal) values ($1, 3, 9, 0)",
+    )
+    .bind(other.number())
+    .execute(&mut conn)
+    .await?;
+    let batch = [message(1, other, key(1, 1))];
+    let refused = world.store.write_batch(3, 0, 1, &batch, || {}).await;
+    assert!(
+        matches!(&refused, Err(WriteError::Contradiction(reason)) if reason.contains("above")),
+        "{refused:?}"
+    );
+    assert_eq!(world.store.positions(&[3]).await?, [(3, 0)]);
     Ok(())
 }
