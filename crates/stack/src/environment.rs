@@ -22,6 +22,22 @@ pub fn cache_dir() -> Result<PathBuf> {
     Ok(base.join("hubbub"))
 }
 
+/// The library that gives a process another wall clock, if it is installed. Set `LD_PRELOAD` to
+/// it, `FAKETIME` (`+1h`) and `FAKETIME_DONT_FAKE_MONOTONIC=1`, without which timers bend, too.
+#[must_use]
+pub fn faketime() -> Option<PathBuf> {
+    // Debian puts it into a directory per architecture: /usr/lib/x86_64-linux-gnu/faketime.
+    let per_machine = std::fs::read_dir("/usr/lib")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let dirs = per_machine.map(|entry| entry.path());
+    let dirs = dirs.chain(["/usr/lib", "/usr/lib64", "/usr/local/lib"].map(PathBuf::from));
+    // Our programs have several threads, which is what the second one is for.
+    let mut found = dirs.map(|dir| dir.join("faketime").join("libfaketimeMT.so.1"));
+    found.find(|library| library.is_file())
+}
+
 /// Finds a program in PATH, and in the system directories that a user's PATH may lack.
 #[must_use]
 pub fn find_program(name: &str) -> Option<PathBuf> {

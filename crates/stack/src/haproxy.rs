@@ -33,6 +33,19 @@ pub struct Backend {
     pub ops: SocketAddr,
 }
 
+/// What one of several HAProxies serves.
+#[derive(Debug)]
+pub(crate) struct Site {
+    pub(crate) name: String,
+    pub(crate) edges: Vec<Backend>,
+    pub(crate) apis: Vec<Backend>,
+    /// Those that browsers may come from.
+    pub(crate) origins: Vec<String>,
+    /// Size of the kernel's buffers on the way from a server to a client; its own choice
+    /// (megabytes) if absent.
+    pub(crate) buffer_bytes: Option<u32>,
+}
+
 /// The ports that HAProxy listens on.
 #[derive(Debug)]
 pub struct FrontPorts {
@@ -65,6 +78,17 @@ impl Haproxy {
         apis: &[Backend],
         origins: &[String],
     ) -> Result<Self> {
+        let site = Site {
+            name: "haproxy".to_owned(),
+            edges: edges.to_vec(),
+            apis: apis.to_vec(),
+            origins: origins.to_vec(),
+            buffer_bytes: None,
+        };
+        Self::launch_site(dir, ports, &site).await
+    }
+
+    pub(crate) async fn launch_site(dir: &Path, ports: FrontPorts, site: &Site) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let program = find_program("haproxy")
             .context("HAProxy is not installed: apt-get install --no-install-recommends haproxy")?;
@@ -74,8 +98,8 @@ impl Haproxy {
             Ok(path.display().to_string())
         };
         let common = write("haproxy.cfg", COMMON)?;
-        let backends = write("backends.cfg", &backends(edges, apis))?;
-        let origins = write("origins.lst", &(origins.join("\n") + "\n"))?;
+        let backends = write("backends.cfg", &backends(site))?;
+        let origins = write("origins.lst", &(site.origins.join("\n") + "\n"))?;
         let (socket, socket_dir) = socket(dir)?;
         let env = [
             ("HUBBUB_FRONT", ports.front.addr().to_string()),
@@ -87,7 +111,7 @@ impl Haproxy {
         ];
         let program = program.display().to_string();
         let spec = Spec {
-            name: "haproxy".to_owned(),
+            name: site.name.clone(),
             argv: [&program, "-W", "-f", &common, "-f", &backends]
                 .map(str::to_owned)
                 .to_vec(),
@@ -149,15 +173,22 @@ fn socket(dir: &Path) -> Result<(PathBuf, Option<tempfile::TempDir>)> {
     Ok((short.path().join("haproxy.sock"), Some(short)))
 }
 
-fn backends(edges: &[Backend], apis: &[Backend]) -> String {
+fn backends(site: &Site) -> String {
     let mut text = "# Written by hubbub-stack: the servers of this run.\n".to_owned();
+    if let Some(bytes) = site.buffer_bytes {
+        writeln!(
+            text,
+            "global\n    tune.rcvbuf.server {bytes}\n    tune.sndbuf.client {bytes}\n"
+        )
+        .expect("writing to a string cannot fail");
+    }
     text.push_str("backend edges from backends\n    balance roundrobin\n");
-    servers(&mut text, edges, EDGE_MAXCONN);
+    servers(&mut text, &site.edges, EDGE_MAXCONN);
     text.push_str("\nbackend apis from backends\n    balance roundrobin\n");
     text.push_str("    # A read may be tried on the other server; a send never is.\n");
     text.push_str("    retry-on conn-failure empty-response\n");
     text.push_str("    http-request disable-l7-retry unless METH_GET\n");
-    servers(&mut text, apis, API_MAXCONN);
+    servers(&mut text, &site.apis, API_MAXCONN);
     text
 }
 

@@ -10,8 +10,9 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use nix::sys::signal::Signal;
+use std::net::SocketAddr;
 use std::ops::Deref;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -34,6 +35,18 @@ pub enum Purpose {
     ThrowAway,
 }
 
+/// One more port of the broker, for one client: whoever connects there is told to come back to
+/// `advertised`, where its proxy is.
+#[derive(Debug)]
+pub struct Listener {
+    /// Kafka's name for it: letters, digits and underscores.
+    pub name: String,
+    /// Where the broker listens.
+    pub port: Port,
+    /// What its clients are told.
+    pub advertised: SocketAddr,
+}
+
 /// A Kafka broker on loopback.
 #[derive(Debug)]
 pub struct Kafka {
@@ -41,6 +54,7 @@ pub struct Kafka {
     broker: Port,
     /// Held, so that a restart finds it free.
     controller: Port,
+    listeners: Vec<Listener>,
 }
 
 impl Kafka {
@@ -55,13 +69,29 @@ impl Kafka {
         controller: Port,
         purpose: Purpose,
     ) -> Result<Self> {
+        Self::launch_with(dir, (broker, controller), Vec::new(), purpose).await
+    }
+
+    /// [`Kafka::launch`] with more listeners. They survive a kill and a start.
+    ///
+    /// # Errors
+    /// As [`Kafka::launch`].
+    pub async fn launch_with(
+        dir: &Path,
+        (broker, controller): (Port, Port),
+        listeners: Vec<Listener>,
+        purpose: Purpose,
+    ) -> Result<Self> {
         let home = install::ensure().await?;
-        let server = Self::server(&home, dir, &broker, &controller, purpose).await?;
+        let ports = configuration(broker.number(), controller.number(), &listeners);
+        let ready = Ready::Kafka(broker.addr());
+        let server = Self::server(&home, dir, &ports, ready, purpose).await?;
         server.start().await?;
         Ok(Self {
             server,
             broker,
             controller,
+            listeners,
         })
     }
 
@@ -85,21 +115,24 @@ impl Kafka {
         self.controller.number()
     }
 
+    /// The listeners beside the ordinary one.
+    #[must_use]
+    pub fn listeners(&self) -> &[Listener] {
+        &self.listeners
+    }
+
     async fn server(
         home: &install::Home,
         dir: &Path,
-        broker: &Port,
-        controller: &Port,
+        configuration: &str,
+        ready: Ready,
         purpose: Purpose,
     ) -> Result<Server> {
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let properties = dir.join("server.properties");
         let data = dir.join("data");
-        std::fs::write(
-            &properties,
-            configuration(broker.number(), controller.number(), &data),
-        )
-        .context("write server.properties")?;
+        let text = format!("{configuration}log.dirs={}\n", data.display());
+        std::fs::write(&properties, text).context("write server.properties")?;
 
         let mut java = java_command(home)?;
         let compiler = "-XX:TieredStopAtLevel=1".to_owned();
@@ -130,7 +163,6 @@ impl Kafka {
             stop_signal: Signal::SIGTERM,
             stop_grace: Duration::from_secs(15),
         };
-        let ready = Ready::Kafka(broker.addr());
         Ok(Server::new(spec, ready, Duration::from_secs(90)))
     }
 }
@@ -188,18 +220,30 @@ fn cluster_id() -> String {
 
 /// Why the unusual ones: with the default broker session of 9 s a killed broker is back only when
 /// the controller has waited its old session out; the cleaner's default buffer is 128 MiB of heap.
-fn configuration(broker: u16, controller: u16, data: &Path) -> String {
-    let data: PathBuf = data.to_owned();
+/// Each listener has network threads of its own, so that more than the ordinary one get by on one.
+fn configuration(broker: u16, controller: u16, more: &[Listener]) -> String {
+    let (mut listen, mut advertise, mut protocols) = (String::new(), String::new(), String::new());
+    for Listener {
+        name,
+        port,
+        advertised,
+    } in more
+    {
+        listen.push_str(&format!(",{name}://{}", port.addr()));
+        advertise.push_str(&format!(",{name}://{advertised}"));
+        protocols.push_str(&format!(",{name}:PLAINTEXT"));
+    }
+    let threads = if more.is_empty() { 3 } else { 1 };
     format!(
         "process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:{controller}
-listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}{listen}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}{advertise}
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
-listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
-log.dirs={}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT{protocols}
+num.network.threads={threads}
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
@@ -215,7 +259,6 @@ broker.heartbeat.interval.ms=300
 log.segment.bytes=67108864
 log.index.size.max.bytes=1048576
 log.cleaner.dedupe.buffer.size=4194304
-",
-        data.display()
+"
     )
 }

@@ -11,6 +11,7 @@ pub mod server;
 
 mod haproxy;
 mod kafka;
+mod link;
 mod options;
 mod port;
 mod postgres;
@@ -24,7 +25,8 @@ mod stack;
 mod test_env;
 
 pub use haproxy::{Backend, FrontPorts, Haproxy};
-pub use kafka::{Kafka, Purpose};
+pub use kafka::{Kafka, Listener, Purpose};
+pub use link::Link;
 pub use options::{External, Options, Ports, test_bin_dir};
 pub use port::Port;
 pub use postgres::{Durability, Postgres};

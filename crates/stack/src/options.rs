@@ -66,6 +66,10 @@ pub struct Options {
     pub apis: usize,
     /// Consumers, one group.
     pub consumers: usize,
+    /// More of them, described but not running: a test starts and stops them at will.
+    pub spare_consumers: usize,
+    /// HAProxies, each with all backends.
+    pub haproxies: usize,
     /// Postgres clusters beside the core's.
     pub shards: usize,
     /// Whether Postgres syncs its files.
@@ -84,6 +88,8 @@ pub struct Options {
     pub seed: bool,
     /// For all our own programs, beside what they need.
     pub env: Vec<(String, String)>,
+    /// Every process reaches every other through a [`crate::Proxy`] of its own.
+    pub links: bool,
 }
 
 impl Options {
@@ -96,6 +102,8 @@ impl Options {
             edges: 2,
             apis: 2,
             consumers: 1,
+            spare_consumers: 0,
+            haproxies: 1,
             shards: 2,
             durability: Durability::Durable,
             external: External::default(),
@@ -105,6 +113,7 @@ impl Options {
             partitions: PARTITIONS,
             seed: true,
             env: Vec::new(),
+            links: false,
         }
     }
 

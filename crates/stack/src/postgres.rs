@@ -1,5 +1,6 @@
 //! A Postgres cluster of one's own.
 
+mod psql;
 mod template;
 pub(crate) mod wire;
 
@@ -11,10 +12,15 @@ use nix::sys::signal::Signal;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::time::Duration;
 
 /// Statements of this crate (creating and dropping databases) must answer within this.
 const STATEMENT: Duration = Duration::from_secs(30);
+/// What sessions of [`Postgres::sql`] are called in `pg_stat_activity`.
+const SQL_APPLICATION: &str = "hubbub-stack";
+/// An immediate stop writes nothing, so it is a matter of milliseconds.
+const STOP_NOW: Duration = Duration::from_secs(5);
 
 /// Whether an acknowledged commit survives a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +114,22 @@ impl Postgres {
     #[must_use]
     pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@{}/{database}", self.addr())
+    }
+
+    /// Runs one or more statements in a database and returns what they say: a line a row, columns
+    /// separated by `|`. Dropping the future ends the statement, and what it locks is free, within
+    /// a fraction of a second. Its session has the application name `hubbub-stack`.
+    ///
+    /// # Errors
+    /// The server's own message; or there is no answer within a minute.
+    pub async fn sql(&self, database: &str, statement: &str) -> Result<String> {
+        psql::sql(self.addr(), database, statement).await
+    }
+
+    /// An immediate stop: every session is cut and no checkpoint is written, so that the next
+    /// start recovers from the log. Says how the postmaster ended.
+    pub async fn stop_immediately(&self) -> Option<ExitStatus> {
+        self.stop_by(Signal::SIGQUIT, STOP_NOW).await
     }
 
     /// Where the data is.

@@ -1,7 +1,10 @@
 //! A supervised child process: started, watched, signalled, never left behind.
 
+mod family;
+
 use crate::spawner;
 use anyhow::{Context, Result, bail};
+use family::Member;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::Pid;
@@ -14,7 +17,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How much of the end of a log is searched for its last lines.
 const LOG_TAIL_BYTES: u64 = 64 * 1024;
@@ -48,12 +51,17 @@ pub struct Spec {
 }
 
 /// A child process that can be started again after it ended. It dies with this process.
+///
+/// Everything may be called at any time from anywhere: what ends a process means the incarnation
+/// that ran when it was called, and of two that start it one does.
 #[derive(Debug)]
 pub struct Process {
     /// Behind a lock, because a test may change the environment between two starts.
     spec: Mutex<Spec>,
     /// The newest incarnation, alive or dead; `None` before the first start.
     run: Mutex<Option<Run>>,
+    /// Held by whoever starts it.
+    turn: Semaphore,
     /// Of the newest incarnation: joined when dropped, so that a directory can be removed then.
     waiter: Mutex<Option<JoinHandle<()>>>,
 }
@@ -65,6 +73,8 @@ struct Run {
     /// while it is false, so that they can never reach a stranger with the same number.
     reaped: Arc<Mutex<bool>>,
     exit: watch::Receiver<Option<ExitStatus>>,
+    /// Those that were killed with it. They may be there for a moment longer than it.
+    killed: Arc<Mutex<Vec<Member>>>,
     /// Length of the log when this incarnation started.
     log_mark: u64,
 }
@@ -76,6 +86,7 @@ impl Process {
         Self {
             spec: Mutex::new(spec),
             run: Mutex::new(None),
+            turn: Semaphore::new(1),
             waiter: Mutex::new(None),
         }
     }
@@ -109,9 +120,22 @@ impl Process {
     /// # Errors
     /// When the program or its log file cannot be opened.
     pub async fn spawn(&self) -> Result<()> {
+        self.spawn_after(|| Ok(())).await
+    }
+
+    /// [`Process::spawn`] that does something first, if it does start the process.
+    pub(crate) async fn spawn_after(&self, prepare: impl FnOnce() -> Result<()>) -> Result<()> {
+        // Whoever has the turn gives it back as soon as the process is started.
+        let turn = self.turn.acquire().await;
+        let _turn = turn.expect("the semaphore is never closed");
         if self.is_running() {
             return Ok(());
         }
+        let killed = self
+            .newest()
+            .map_or(Vec::new(), |run| run.killed.lock().clone());
+        family::until_gone(&killed).await;
+        prepare()?;
         let spec = self.spec.lock().clone();
         let log = open_log(&spec.log)?;
         let log_mark = log.metadata().context("read the log's length")?.len();
@@ -143,30 +167,36 @@ impl Process {
 
     /// Waits until the process has ended and says how; at once if it never ran. Cancel-safe.
     pub async fn exited(&self) -> Option<ExitStatus> {
-        let mut exit = self.run.lock().as_ref()?.exit.clone();
-        let status = exit.wait_for(Option::is_some).await;
-        status.ok().and_then(|status| *status)
+        self.newest()?.exited().await
     }
 
     /// Sends a signal to the process itself. Does nothing if it does not run.
     pub fn signal(&self, signal: Signal) {
-        self.send(signal, false);
+        if let Some(run) = self.newest() {
+            run.send(signal);
+        }
     }
 
-    /// SIGKILL to the process and all its descendants, and waits until it is gone.
+    /// SIGKILL to the process and all its descendants, and waits until they are gone.
     pub async fn kill(&self) {
-        self.send(Signal::SIGKILL, true);
-        self.exited().await;
+        if let Some(run) = self.newest() {
+            run.kill().await;
+        }
     }
 
-    /// SIGSTOP to the process and all its descendants: it holds its sockets and answers nothing.
+    /// SIGSTOP to the process and all its descendants, and returns when all have stopped: they
+    /// hold their sockets and answer nothing.
     pub fn pause(&self) {
-        self.send(Signal::SIGSTOP, true);
+        if let Some(run) = self.newest() {
+            run.pause();
+        }
     }
 
     /// SIGCONT to the process and all its descendants.
     pub fn resume(&self) {
-        self.send(Signal::SIGCONT, true);
+        if let Some(run) = self.newest() {
+            run.resume();
+        }
     }
 
     /// Asks the process to end, waits for the grace of its [`Spec`], then kills it. Says how it
@@ -176,14 +206,19 @@ impl Process {
             let spec = self.spec.lock();
             (spec.stop_signal, spec.stop_grace)
         };
-        self.send(signal, false);
+        self.stop_by(signal, grace).await
+    }
+
+    /// [`Process::stop`] by another signal and with another grace.
+    pub async fn stop_by(&self, signal: Signal, grace: Duration) -> Option<ExitStatus> {
+        let run = self.newest()?;
+        run.send(signal);
         // A paused process takes its signal only after this one.
-        self.resume();
-        if let Ok(status) = tokio::time::timeout(grace, self.exited()).await {
-            return status;
+        run.resume();
+        match tokio::time::timeout(grace, run.exited()).await {
+            Ok(status) => status,
+            Err(_) => run.kill().await,
         }
-        self.send(Signal::SIGKILL, true);
-        self.exited().await
     }
 
     /// The last `n` lines of the log.
@@ -214,28 +249,63 @@ impl Process {
         )
     }
 
-    fn send(&self, signal: Signal, descendants: bool) {
-        let Some(run) = self.run.lock().clone() else {
-            return;
-        };
-        let reaped = run.reaped.lock();
-        if *reaped {
-            return;
+    fn newest(&self) -> Option<Run> {
+        self.run.lock().clone()
+    }
+}
+
+impl Run {
+    /// Cancel-safe.
+    async fn exited(&self) -> Option<ExitStatus> {
+        let mut exit = self.exit.clone();
+        let status = exit.wait_for(Option::is_some).await;
+        status.ok().and_then(|status| *status)
+    }
+
+    /// Does something while the pid is ours; nothing once it is not.
+    fn while_ours(&self, act: impl FnOnce(Pid)) {
+        let reaped = self.reaped.lock();
+        if !*reaped {
+            act(self.pid);
         }
-        let mut pids = vec![run.pid];
-        if descendants {
-            pids.extend(descendants_of(run.pid));
-        }
-        for pid in pids {
-            // A descendant may be gone by now, which is as good.
-            kill(pid, signal).ok();
-        }
+    }
+
+    fn send(&self, signal: Signal) {
+        // A process that has ended and was not reaped takes any signal.
+        self.while_ours(|pid| kill(pid, signal).unwrap_or_default());
+    }
+
+    fn pause(&self) {
+        self.while_ours(|pid| drop(family::freeze(pid)));
+    }
+
+    fn resume(&self) {
+        self.while_ours(family::thaw);
+    }
+
+    /// First stops everybody: a parent cannot fork behind our back then.
+    fn send_kill(&self) {
+        self.while_ours(|pid| {
+            let family = family::freeze(pid);
+            self.killed.lock().clone_from(&family);
+            family::kill_all(&family);
+        });
+    }
+
+    async fn kill(&self) -> Option<ExitStatus> {
+        self.send_kill();
+        let status = self.exited().await;
+        let killed = self.killed.lock().clone();
+        family::until_gone(&killed).await;
+        status
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.send(Signal::SIGKILL, true);
+        if let Some(run) = self.newest() {
+            run.send_kill();
+        }
         if let Some(waiter) = self.waiter.lock().take() {
             // A killed process is gone within milliseconds.
             waiter.join().ok();
@@ -316,6 +386,7 @@ fn watch_child(mut child: Child, log_mark: u64) -> (Run, JoinHandle<()>) {
         pid,
         reaped: Arc::clone(&reaped),
         exit,
+        killed: Arc::default(),
         log_mark,
     };
     let waiter = std::thread::spawn(move || {
@@ -328,29 +399,4 @@ fn watch_child(mut child: Child, log_mark: u64) -> (Run, JoinHandle<()>) {
         done.send_replace(Some(status));
     });
     (run, waiter)
-}
-
-/// All live descendants, from /proc. Postgres' backends leave the process group, so a group
-/// signal would miss them.
-fn descendants_of(root: Pid) -> Vec<Pid> {
-    let mut parents = Vec::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|s| s.parse().ok()) else {
-            continue;
-        };
-        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        // "pid (comm) state ppid …": comm may contain spaces and parentheses.
-        let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
-        let Some(parent) = after.split_whitespace().nth(1) else {
-            continue;
-        };
-        parents.push((pid, parent.parse().unwrap_or(0)));
-    }
-    let mut found = vec![root.as_raw()];
-    let mut next = 0;
-    while let Some(&parent) = found.get(next) {
-        found.extend(parents.iter().filter(|(_, p)| *p == parent).map(|(c, _)| c));
-        next += 1;
-    }
-    found.into_iter().skip(1).map(Pid::from_raw).collect()
 }

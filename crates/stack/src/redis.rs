@@ -1,10 +1,13 @@
 //! A Redis server of one's own. It keeps nothing on disk: the bus forgets.
 
+mod resp;
+
 use crate::port::Port;
 use crate::process::Spec;
 use crate::server::{Ready, Server};
 use anyhow::Result;
 use nix::sys::signal::Signal;
+use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
@@ -43,6 +46,21 @@ impl Redis {
         let server = Server::new(spec, ready, Duration::from_secs(15));
         server.start().await?;
         Ok(Self { server, port })
+    }
+
+    /// Host and port.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.port.addr()
+    }
+
+    /// Runs one command, say `["CLIENT", "KILL", "TYPE", "pubsub"]`, on a connection of its own
+    /// and returns its answer as text: an array has one element a line, nil is empty.
+    ///
+    /// # Errors
+    /// Redis' own message; or there is no answer within five seconds.
+    pub async fn command(&self, words: &[&str]) -> Result<String> {
+        resp::command(self.addr(), words).await
     }
 
     /// `redis://127.0.0.1:<port>`.

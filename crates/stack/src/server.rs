@@ -96,13 +96,13 @@ impl Server {
     /// # Errors
     /// When it ends or is not ready in time: the error has the end of its log.
     pub async fn start(&self) -> Result<()> {
-        if let Some(stale) = &self.stale_file
-            && !self.process.is_running()
-            && stale.exists()
-        {
-            std::fs::remove_file(stale).context("remove a stale file")?;
-        }
-        self.process.spawn().await?;
+        let remove_stale = || match &self.stale_file {
+            Some(stale) if stale.exists() => {
+                std::fs::remove_file(stale).context("remove a stale file")
+            }
+            _ => Ok(()),
+        };
+        self.process.spawn_after(remove_stale).await?;
         self.wait_ready().await
     }
 

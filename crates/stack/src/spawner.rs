@@ -12,7 +12,21 @@ use tokio::sync::oneshot;
 
 struct Job {
     command: Command,
-    reply: oneshot::Sender<io::Result<Child>>,
+    reply: oneshot::Sender<io::Result<Newborn>>,
+}
+
+/// A child that ends unless somebody takes it: its caller may go away at any moment, also while
+/// the answer is on its way.
+#[derive(Debug)]
+struct Newborn(Option<Child>);
+
+impl Drop for Newborn {
+    fn drop(&mut self) {
+        if let Some(mut orphan) = self.0.take() {
+            orphan.kill().ok();
+            orphan.wait().ok();
+        }
+    }
 }
 
 /// Lives as long as the process. Starting a child takes a millisecond, so a full queue (which
@@ -23,11 +37,9 @@ static SPAWNER: LazyLock<SyncSender<Job>> = LazyLock::new(|| {
         .name("spawner".to_owned())
         .spawn(move || {
             for Job { mut command, reply } in inbox {
-                // A caller that went away leaves a child behind: end it here.
-                if let Err(Ok(mut orphan)) = reply.send(command.spawn()) {
-                    orphan.kill().ok();
-                    orphan.wait().ok();
-                }
+                let child = command.spawn().map(|child| Newborn(Some(child)));
+                // A caller that went away leaves a child behind, which ends here.
+                reply.send(child).map_err(drop).ok();
             }
         })
         .expect("a process that may not start one thread cannot do anything");
@@ -40,7 +52,7 @@ pub(crate) async fn spawn(command: Command) -> io::Result<Child> {
     SPAWNER
         .send(Job { command, reply })
         .expect("the spawner thread runs as long as the process");
-    answer
-        .await
-        .expect("the spawner thread answers every job it takes")
+    let answer = answer.await;
+    let mut newborn = answer.expect("the spawner thread answers every job it takes")?;
+    Ok(newborn.0.take().expect("only its caller takes it"))
 }

@@ -1,19 +1,25 @@
 //! The whole system as local processes.
 
 mod endpoints;
+mod links;
 mod start;
 
 use crate::haproxy::Haproxy;
 use crate::kafka::Kafka;
+use crate::link::Link;
 use crate::options::Options;
 use crate::postgres::Postgres;
+use crate::proxy::Proxy;
 use crate::reaper::ProcessDir;
 use crate::redis::Redis;
 use crate::server::Server;
 use crate::service::{Role, Service};
 use anyhow::Result;
 use futures_util::future::join_all;
+use links::{CLIENT_SIDE_BUFFER_BYTES, Links};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use endpoints::Endpoints;
@@ -38,10 +44,16 @@ pub enum Event {
 #[derive(Debug)]
 pub struct Stack {
     // Fields are dropped in this order: clients before the servers that they use.
-    haproxy: Haproxy,
+    haproxies: Vec<Haproxy>,
     edges: Vec<Service>,
     apis: Vec<Service>,
     consumers: Vec<Service>,
+    spare_consumers: Vec<Service>,
+    links: Links,
+    /// How many [`Stack::client_link`]s there were.
+    clients: AtomicUsize,
+    /// Where browsers may come from.
+    origins: Vec<String>,
     redis: Option<Redis>,
     kafka: Option<Kafka>,
     /// The core, then the shards; empty if they are the user's.
@@ -122,10 +134,45 @@ impl Stack {
             .expect("this stack has a Kafka of its own")
     }
 
-    /// The front door.
+    /// The front door; the first one if there are several.
+    ///
+    /// # Panics
+    /// When the stack was started with none.
     #[must_use]
     pub fn haproxy(&self) -> &Haproxy {
-        &self.haproxy
+        &self.haproxies[0]
+    }
+
+    /// All front doors.
+    #[must_use]
+    pub fn haproxies(&self) -> &[Haproxy] {
+        &self.haproxies
+    }
+
+    /// Every way between two parts: from each of our processes to each server, and from each
+    /// HAProxy to each edge and API server. Empty without [`Options::links`].
+    #[must_use]
+    pub fn links(&self) -> &[Link] {
+        &self.links.used
+    }
+
+    /// The way from one part to another, by name: `("edge-1", "redis")`, `("haproxy-2", "edge-3")`.
+    #[must_use]
+    pub fn link(&self, from: &str, to: &str) -> Option<&Link> {
+        self.links().iter().find(|l| l.from == from && l.to == to)
+    }
+
+    /// A new proxy for one client: it leads to one of the HAProxies, by turns, and to the next
+    /// when that one is not there, as a virtual address would.
+    ///
+    /// # Errors
+    /// When no socket can be bound.
+    pub fn client_link(&self) -> io::Result<Proxy> {
+        let turn = self.clients.fetch_add(1, Ordering::Relaxed);
+        let mut fronts: Vec<_> = self.haproxies.iter().map(Haproxy::front).collect();
+        let first = turn % fronts.len();
+        fronts.rotate_left(first);
+        Proxy::with_buffers(fronts, CLIENT_SIDE_BUFFER_BYTES)
     }
 
     /// All edges.
@@ -146,7 +193,14 @@ impl Stack {
         &self.consumers
     }
 
-    /// Where everything is.
+    /// The consumers of [`Options::spare_consumers`]: each runs when a test starts it and leaves
+    /// the group when a test stops it.
+    #[must_use]
+    pub fn spare_consumers(&self) -> &[Service] {
+        &self.spare_consumers
+    }
+
+    /// Where everything is, without any link.
     #[must_use]
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
@@ -182,7 +236,7 @@ impl Stack {
         &self.options.bin_dir
     }
 
-    /// Every server that was started, in order of start.
+    /// Every server that was started with the stack, in order of start.
     #[must_use]
     pub fn servers(&self) -> Vec<&Server> {
         let mut all: Vec<&Server> = Vec::new();
@@ -191,24 +245,30 @@ impl Stack {
         all.extend(self.postgres.iter().map(|cluster| -> &Server { cluster }));
         let services = self.edges.iter().chain(&self.apis).chain(&self.consumers);
         all.extend(services.map(|service| -> &Server { service }));
-        all.push(&self.haproxy);
+        all.extend(self.haproxies.iter().map(|haproxy| -> &Server { haproxy }));
         all
     }
 
     /// Starts one more consumer of the same group, with `env` added to its environment.
     ///
     /// # Errors
-    /// When it does not start: the error has the end of its log.
+    /// When it does not start: the error has the end of its log. With [`Options::links`] there is
+    /// room for two; what is to come and go more often is a spare consumer.
     pub async fn add_consumer(&mut self, env: &[(&str, &str)]) -> Result<&Service> {
-        let n = self.consumers.len() + 1;
-        let (consumer, _) =
-            start::service(&self.options, &self.endpoints, &self.dir, Role::Consumer, n)?;
+        let n = self.consumers.len() + self.spare_consumers.len() + 1;
+        let name = format!("{}-{n}", Role::Consumer.word());
+        if self.options.links {
+            self.links.add(&name).await?;
+        }
+        let seen = self.links.seen_by(&name, &self.endpoints);
+        let which = (Role::Consumer, n);
+        let (consumer, _) = start::service(&self.options, &seen, &self.origins, &self.dir, which)?;
         for (key, value) in env {
             consumer.set_env(key, value);
         }
         consumer.start().await?;
         self.consumers.push(consumer);
-        Ok(&self.consumers[n - 1])
+        Ok(&self.consumers[self.consumers.len() - 1])
     }
 
     /// Ends everything in order: edges say goodbye to their sockets, then the other programs of
@@ -223,8 +283,9 @@ impl Stack {
         join_all(self.edges.iter().map(|edge| edge.stop())).await;
         report("API servers, consumers, HAProxy");
         let others = self.apis.iter().chain(&self.consumers);
+        let others = others.chain(&self.spare_consumers);
         join_all(others.map(|service| service.stop())).await;
-        self.haproxy.stop().await;
+        join_all(self.haproxies.iter().map(|haproxy| haproxy.stop())).await;
         report("Redis, Kafka, Postgres");
         let mut servers: Vec<&Server> = Vec::new();
         servers.extend(self.redis.iter().map(|redis| -> &Server { redis }));

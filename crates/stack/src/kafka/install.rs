@@ -4,6 +4,7 @@
 use super::{Kafka, Purpose};
 use crate::environment::{cache_dir, find_program};
 use crate::port::Port;
+use crate::server::Ready;
 use anyhow::{Context, Result, bail};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,9 @@ async fn record_classes(home: &Home) -> Result<()> {
     let (broker, controller) = (Port::free()?, Port::free()?);
     let dir = scratch.path();
     let purpose = Purpose::ThrowAway;
-    let server = Kafka::server(&recording, dir, &broker, &controller, purpose).await?;
+    let text = super::configuration(broker.number(), controller.number(), &[]);
+    let ready = Ready::Kafka(broker.addr());
+    let server = Kafka::server(&recording, dir, &text, ready, purpose).await?;
     server.start().await?;
     server.stop().await;
     // Only a faster start hangs on it, so a Java that cannot do it is no error.

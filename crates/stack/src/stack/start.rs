@@ -1,8 +1,9 @@
 //! Starting everything, the servers side by side.
 
+use super::links::{CLIENT_SIDE_BUFFER_BYTES, Links};
 use super::{Endpoints, Event, Stack};
-use crate::haproxy::{Backend, FrontPorts, Haproxy};
-use crate::kafka::{Kafka, Purpose};
+use crate::haproxy::{Backend, FrontPorts, Haproxy, Site};
+use crate::kafka::{Kafka, Listener, Purpose};
 use crate::options::Options;
 use crate::port::Port;
 use crate::postgres::{Durability, Postgres};
@@ -15,8 +16,10 @@ use futures_util::future::try_join_all;
 use nix::sys::signal::Signal;
 use rand::Rng;
 use std::io::Write;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
@@ -43,15 +46,18 @@ pub(super) async fn start(options: Options, report: Report<'_>) -> Result<Stack>
         .context("resolve the stack's directory")?;
 
     let ports = front_ports(&options, report)?;
+    let first = ports.first().context("a stack has at least one HAProxy")?;
+    let (mut links, listeners) = Links::to_kafka(&options).await?;
     let (redis, kafka, postgres) = tokio::try_join!(
         redis(&options, &dir, report),
-        kafka(&options, &dir, report),
+        kafka(&options, &dir, listeners, report),
         postgres(&options, &dir, report),
     )?;
+    links.to_servers(redis.as_ref(), &postgres).await?;
     let endpoints = Endpoints {
-        front_url: format!("http://{}", ports.front.addr()),
-        ws_url: format!("ws://{}/ws", ports.front.addr()),
-        stats_url: format!("http://{}", ports.stats.addr()),
+        front_url: format!("http://{}", first.front.addr()),
+        ws_url: format!("ws://{}/ws", first.front.addr()),
+        stats_url: format!("http://{}", first.stats.addr()),
         redis_url: choose(&options.external.redis_url, redis.as_ref().map(Redis::url)),
         kafka_brokers: choose(
             &options.external.kafka_brokers,
@@ -72,23 +78,44 @@ pub(super) async fn start(options: Options, report: Report<'_>) -> Result<Stack>
     };
     init(&options, &endpoints, &dir, report).await?;
 
-    let describe = |role, count| services(&options, &endpoints, &dir, role, count, report);
-    let edges = describe(Role::Edge, options.edges)?;
-    let apis = describe(Role::Api, options.apis)?;
-    let consumers = describe(Role::Consumer, options.consumers)?;
-    let backends = |all: &[Service]| all.iter().map(Service::backend).collect::<Vec<Backend>>();
-    let (edge_backends, api_backends) = (backends(&edges), backends(&apis));
+    let origins = origins(&ports);
+    let describe = |role: Role, numbers: RangeInclusive<usize>| -> Result<Vec<Service>> {
+        let mut all = Vec::new();
+        for n in numbers {
+            let seen = links.seen_by(&format!("{}-{n}", role.word()), &endpoints);
+            let (one, notes) = service(&options, &seen, &origins, &dir, (role, n))?;
+            notes.into_iter().for_each(|note| report(Event::Note(note)));
+            all.push(one);
+        }
+        Ok(all)
+    };
+    let edges = describe(Role::Edge, 1..=options.edges)?;
+    let apis = describe(Role::Api, 1..=options.apis)?;
+    let most = options.consumers + options.spare_consumers;
+    let mut consumers = describe(Role::Consumer, 1..=most)?;
+    let spare_consumers = consumers.split_off(options.consumers);
     let ours = edges.iter().chain(&apis).chain(&consumers);
     try_join_all(ours.map(|service| start_service(service, report))).await?;
     // Last, so that its first look finds everybody: a server that was down once begins slowly.
-    let (home, origins) = (dir.join("haproxy"), origins(&endpoints));
-    let haproxy = Haproxy::launch(&home, ports, &edge_backends, &api_backends, &origins);
-    let haproxy = timed(report, "haproxy", || endpoints.front_url.clone(), haproxy).await?;
+    let haproxies = haproxies(
+        &options,
+        &dir,
+        ports,
+        (&edges, &apis),
+        &origins,
+        &mut links,
+        report,
+    );
+    let haproxies = haproxies.await?;
     Ok(Stack {
-        haproxy,
+        haproxies,
         edges,
         apis,
         consumers,
+        spare_consumers,
+        links,
+        clients: AtomicUsize::new(0),
+        origins,
         redis,
         kafka,
         postgres,
@@ -103,9 +130,9 @@ pub(super) async fn start(options: Options, report: Report<'_>) -> Result<Stack>
 pub(super) fn service(
     options: &Options,
     endpoints: &Endpoints,
+    origins: &[String],
     dir: &Path,
-    role: Role,
-    n: usize,
+    (role, n): (Role, usize),
 ) -> Result<(Service, Vec<String>)> {
     let nth = u16::try_from(n).context("fewer than 65,536 processes")?;
     let name = format!("{}-{n}", role.word());
@@ -116,10 +143,7 @@ pub(super) fn service(
         .transpose()?;
     let (listen, listen_note) = listen.unzip();
     let mut env = endpoints.env();
-    env.push((
-        "HUBBUB_ALLOWED_ORIGINS".to_owned(),
-        origins(endpoints).join(","),
-    ));
+    env.push(("HUBBUB_ALLOWED_ORIGINS".to_owned(), origins.join(",")));
     env.push(("HUBBUB_REGION".to_owned(), "home".to_owned()));
     env.extend(options.env.iter().cloned());
     let service = Service::new(
@@ -136,21 +160,46 @@ pub(super) fn service(
     ))
 }
 
-fn services(
+/// Each with all backends, through links of its own if there are any.
+async fn haproxies(
     options: &Options,
-    endpoints: &Endpoints,
     dir: &Path,
-    role: Role,
-    count: usize,
+    ports: Vec<FrontPorts>,
+    (edges, apis): (&[Service], &[Service]),
+    origins: &[String],
+    links: &mut Links,
     report: Report<'_>,
-) -> Result<Vec<Service>> {
-    let mut all = Vec::new();
-    for n in 1..=count {
-        let (one, notes) = service(options, endpoints, dir, role, n)?;
-        notes.into_iter().for_each(|note| report(Event::Note(note)));
-        all.push(one);
+) -> Result<Vec<Haproxy>> {
+    let backends = |all: &[Service]| all.iter().map(Service::backend).collect::<Vec<Backend>>();
+    let (edges, apis) = (backends(edges), backends(apis));
+    let alone = options.haproxies == 1 && !options.links;
+    let mut starts = Vec::new();
+    for (n, ports) in (1..).zip(ports) {
+        let name = if alone {
+            "haproxy".to_owned()
+        } else {
+            format!("haproxy-{n}")
+        };
+        let (edges, apis) = if options.links {
+            let edges = links.to_backends(&name, &edges)?;
+            (edges, links.to_backends(&name, &apis)?)
+        } else {
+            (edges.clone(), apis.clone())
+        };
+        let site = Site {
+            edges,
+            apis,
+            origins: origins.to_vec(),
+            buffer_bytes: options.links.then_some(CLIENT_SIDE_BUFFER_BYTES),
+            name,
+        };
+        starts.push(async move {
+            let (home, front) = (dir.join(&site.name), ports.front.addr());
+            let start = Haproxy::launch_site(&home, ports, &site);
+            timed(report, &site.name, || format!("http://{front}"), start).await
+        });
     }
-    Ok(all)
+    try_join_all(starts).await
 }
 
 async fn start_service(service: &Service, report: Report<'_>) -> Result<()> {
@@ -178,7 +227,12 @@ async fn redis(options: &Options, dir: &Path, report: Report<'_>) -> Result<Opti
         .map(Some)
 }
 
-async fn kafka(options: &Options, dir: &Path, report: Report<'_>) -> Result<Option<Kafka>> {
+async fn kafka(
+    options: &Options,
+    dir: &Path,
+    listeners: Vec<Listener>,
+    report: Report<'_>,
+) -> Result<Option<Kafka>> {
     if let Some(brokers) = &options.external.kafka_brokers {
         report(Event::Note(format!("Kafka: yours, {brokers}")));
         return Ok(None);
@@ -191,7 +245,7 @@ async fn kafka(options: &Options, dir: &Path, report: Report<'_>) -> Result<Opti
     };
     let at = broker.addr();
     let home = dir.join("kafka");
-    let start = Kafka::launch(&home, broker, controller, purpose);
+    let start = Kafka::launch_with(&home, (broker, controller), listeners, purpose);
     timed(report, "kafka", || at.to_string(), start)
         .await
         .map(Some)
@@ -291,11 +345,15 @@ fn port(options: &Options, standard: u16, what: &str, report: Report<'_>) -> Res
     Ok(port)
 }
 
-fn front_ports(options: &Options, report: Report<'_>) -> Result<FrontPorts> {
-    Ok(FrontPorts {
-        front: port(options, 8080, "the front port", report)?,
-        stats: port(options, 8404, "the stats page", report)?,
-    })
+fn front_ports(options: &Options, report: Report<'_>) -> Result<Vec<FrontPorts>> {
+    let standard = (8080..).zip(8404..).take(options.haproxies);
+    let ports = standard.map(|(front, stats)| {
+        Ok(FrontPorts {
+            front: port(options, front, "the front port", report)?,
+            stats: port(options, stats, "the stats page", report)?,
+        })
+    });
+    ports.collect()
 }
 
 fn choose(external: &Option<String>, own: Option<String>) -> String {
@@ -305,10 +363,14 @@ fn choose(external: &Option<String>, own: Option<String>) -> String {
         .expect("what is not the user's was started")
 }
 
-/// The page's own origin, by both names that a browser may be given.
-fn origins(endpoints: &Endpoints) -> Vec<String> {
-    let by_name = endpoints.front_url.replace("127.0.0.1", "localhost");
-    vec![endpoints.front_url.clone(), by_name]
+/// The page's own origin at every front door, by both names that a browser may be given.
+fn origins(ports: &[FrontPorts]) -> Vec<String> {
+    let origins = ports.iter().flat_map(|ports| {
+        let by_address = format!("http://{}", ports.front.addr());
+        let by_name = by_address.replace("127.0.0.1", "localhost");
+        [by_address, by_name]
+    });
+    origins.collect()
 }
 
 /// Makes the key once per directory: tokens stay valid over restarts.

@@ -4,6 +4,9 @@
 mod compose;
 mod dependencies;
 mod haproxy;
+mod postgres;
+mod process;
 mod proxy;
+mod redis;
 mod stack;
 mod test_env;
