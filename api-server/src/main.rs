@@ -10,6 +10,8 @@ async fn main() -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
+    #[cfg(feature = "failpoints")]
+    let _failpoints = fail::FailScenario::setup();
     let log = telemetry::init(&config.log);
     let grace = config.grace();
     let api = match Api::bind(config, log).await {

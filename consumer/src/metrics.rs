@@ -63,7 +63,7 @@ impl Metrics {
         );
         registry.register(
             "announcements",
-            "Announcements by outcome: offered, refused (the edges' sweep replaces those)",
+            "Announcements by outcome: offered, refused, lost by a test (the edges' sweep replaces those)",
             self.announcements.clone(),
         );
         registry.register(

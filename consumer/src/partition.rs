@@ -188,6 +188,9 @@ impl Partition {
     }
 
     fn announce_one(&self, touched: Touched) {
+        fail::fail_point!("consumer::before_announce", |_| {
+            self.shared.metrics.announcement("lost");
+        });
         let (to, payload) = announcement(touched);
         let outcome = match self.shared.publisher.offer(&to, payload) {
             Ok(()) => "offered",

@@ -175,3 +175,25 @@ async fn poison_is_buried_and_delays_nobody() -> Result<()> {
     );
     consumer.stop().await
 }
+
+#[cfg(feature = "failpoints")]
+#[tokio::test(flavor = "multi_thread")]
+async fn lost_announcement_is_lost_alone() -> Result<()> {
+    let world = World::new("lost_announcement").await?;
+    let mut announced = Announced::listen(&world, 1).await?;
+    let env = [("FAILPOINTS", "consumer::before_announce=1*return")];
+    let process = world.process("lossy", &env).await?;
+    let first = world.append(channel(1), "not announced").await?;
+    assert_eq!(world.settle().await?.rows, 1);
+    let second = world.append(channel(1), "announced").await?;
+    announced.until(1, second).await?;
+    let expected = Stored {
+        channel: channel(1),
+        from: first,
+        through: second,
+        seqs: Some(vec![second]),
+    };
+    assert_eq!(announced.stored[&1], [expected]);
+    process.stop().await;
+    Ok(())
+}

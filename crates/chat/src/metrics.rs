@@ -35,7 +35,7 @@ impl Metrics {
         );
         registry.register(
             "hubbub_chat_publish_refused",
-            "Records that the bus could not queue: the feeds repair them",
+            "Records that the bus could not queue, or that a test lost: the feeds repair them",
             self.publish_refused.clone(),
         );
         registry.register(

@@ -75,6 +75,9 @@ impl Pending {
 /// Offers a record's frame to its channel on the bus; never waits.
 pub(crate) fn publish(record: Record, appended: Appended, bus: &Publisher, metrics: &Metrics) {
     let channel = record.channel();
+    fail::fail_point!("chat::before_publish", |_| {
+        metrics.publish_refused.inc();
+    });
     let frame = ChannelEvent::encode_record(appended.seq, &record.body(appended.ts_ms));
     if let Err(error) = bus.offer(&BusChannel::Channel(channel), Bytes::from(frame)) {
         // The record is in the log, so the sender's answer is still `ok`; the feeds find it by
@@ -319,6 +322,31 @@ mod tests {
         let (pending, append) = pair(true, SEND_DEADLINE);
         drop(pending);
         assert!(matches!(append.wait().await, Err(Error::Unknown(_))));
+    }
+
+    #[cfg(feature = "failpoints")]
+    #[test]
+    fn lost_publish_is_counted_and_its_sender_gets_ok() {
+        let _scenario = fail::FailScenario::setup();
+        let config = hubbub_bus::Config::new("redis://127.0.0.1:1", "me".parse().expect("an id"));
+        // Nobody runs the task: what is offered stays where it can be seen.
+        let (bus, _task) = Publisher::new(&config, &hubbub_bus::Metrics::default());
+        let metrics = Metrics::default();
+        let send = |expected: &str| {
+            let (pending, mut append) = pair(true, SEND_DEADLINE);
+            pending.resolve(Report::Appended(APPENDED), &metrics, |record, at| {
+                publish(record, at, &bus, &metrics);
+            });
+            assert!(matches!(append.answer.try_recv(), Ok(Ok(APPENDED))));
+            let waiting = format!("{bus:?}");
+            assert!(waiting.contains(expected), "{waiting}");
+        };
+        send("waiting: 1,");
+        fail::cfg("chat::before_publish", "return").expect("an action");
+        send("waiting: 1,");
+        assert_eq!(metrics.publish_refused.get(), 1);
+        fail::remove("chat::before_publish");
+        send("waiting: 2,");
     }
 
     /// Report and deadline race on two threads: a sender that was told "unknown" is never followed

@@ -7,6 +7,8 @@
 
 pub mod clock;
 pub mod config;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 pub mod http;
 pub mod lifecycle;
 pub mod ops;

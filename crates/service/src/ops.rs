@@ -1,4 +1,4 @@
-//! The ops port: /livez, /readyz, /metrics, /debug/state. None of them touches Redis, Kafka or
+//! The ops port: /livez, /readyz, /metrics, /debug/state; in a build for tests also /failpoints. None of them touches Redis, Kafka or
 //! Postgres: HAProxy cuts every tunnel of a server whose check fails.
 use std::{
     convert::Infallible,
@@ -133,6 +133,8 @@ impl Ops {
         };
         lifecycle.spawn_until_hard("ops", OnError::Log, async move {
             let routes = routes(self.registry, self.readiness, self.debug);
+            #[cfg(feature = "failpoints")]
+            let routes = crate::failpoints::before(routes);
             let metrics = HttpMetrics::default();
             serve_until(self.listener, routes, limits, &metrics, hard.clone(), hard).await;
             Ok::<_, Infallible>(())

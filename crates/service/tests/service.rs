@@ -333,3 +333,44 @@ async fn first_signal_drains_and_the_second_cuts() {
     let (watched, ()) = tokio::join!(biased; lifecycle.watch_signals(), signals);
     watched.expect("ends well at hard");
 }
+
+#[cfg(feature = "failpoints")]
+#[tokio::test]
+async fn failpoints_are_set_and_taken_away_while_the_process_runs() {
+    /// Whether the failpoint is met.
+    fn met() -> bool {
+        fail::fail_point!("service::tests", |_| true);
+        false
+    }
+    let config = OpsConfig {
+        ops_addr: SocketAddr::from(([127, 0, 0, 1], 0)),
+    };
+    let ops = Ops::bind(&config, Arc::default(), Readiness::default(), None)
+        .await
+        .expect("bound");
+    let url = format!("http://{}/failpoints", ops.addr());
+    let lifecycle = Lifecycle::new();
+    ops.start(&lifecycle);
+    let post = async |body: &'static str| {
+        let request = reqwest::Client::new().post(&url).body(body);
+        let answer = request.send().await.expect("an answer");
+        let status = answer.status().as_u16();
+        (status, answer.text().await.expect("a body"))
+    };
+
+    assert!(!met());
+    let two = post("service::tests=return\nservice::other=20%return\n").await;
+    assert_eq!(two, (204, String::new()));
+    assert!(met());
+    let (status, problem) = post("service::tests=explode").await;
+    assert_eq!(status, 400);
+    assert!(problem.contains("service::tests=explode"), "{problem}");
+    assert_eq!(post("nothing").await.0, 400);
+    assert!(met(), "a mistake changes nothing");
+    assert_eq!(post("service::tests=off").await.0, 204);
+    assert!(!met());
+    let ready = reqwest::get(url.replace("failpoints", "livez")).await;
+    assert_eq!(ready.expect("an answer").status(), 200);
+    assert_eq!(reqwest::get(&url).await.expect("an answer").status(), 404);
+    lifecycle.stop_now();
+}
