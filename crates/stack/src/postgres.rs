@@ -27,7 +27,7 @@ const STOP_NOW: Duration = Duration::from_secs(5);
 pub enum Durability {
     /// `fsync` and everything around it on.
     Durable,
-    /// No `fsync`: for throw-away test servers only. A killed *process* still loses nothing.
+    /// No `fsync`: for throw-away test servers only. A killed *cluster* still loses nothing.
     ThrowAway,
 }
 
@@ -66,11 +66,9 @@ impl Postgres {
             "shared_buffers=64MB",
         ];
         if durability == Durability::ThrowAway {
-            settings.extend([
-                "fsync=off",
-                "synchronous_commit=off",
-                "full_page_writes=off",
-            ]);
+            // Commits are still written before they are acknowledged: without that a kill of all
+            // the processes would lose the newest.
+            settings.extend(["fsync=off", "full_page_writes=off"]);
         }
         let mut argv = vec![bin.join("postgres").display().to_string()];
         argv.extend(["-D".to_owned(), data.display().to_string()]);
@@ -116,7 +114,7 @@ impl Postgres {
         format!("postgres://postgres@{}/{database}", self.addr())
     }
 
-    /// Runs one or more statements in a database and returns what they say: a line a row, columns
+    /// Runs one or more statements, as one transaction, in a database and returns what they say: a line a row, columns
     /// separated by `|`. Dropping the future ends the statement, and what it locks is free, within
     /// a fraction of a second. Its session has the application name `hubbub-stack`.
     ///

@@ -24,8 +24,9 @@ async fn sql_returns_rows_and_errors() {
 #[tokio::test]
 async fn paused_cluster_answers_nobody_and_resumes() {
     let (cluster, _dir) = cluster().await;
-    let ticks = "create table ticks (at timestamptz);
-                 do $$ begin for i in 1..1000 loop
+    let make = "create table ticks (at timestamptz)";
+    cluster.sql("postgres", make).await.unwrap();
+    let ticks = "do $$ begin for i in 1..1000 loop
                      insert into ticks values (clock_timestamp()); commit; perform pg_sleep(0.01);
                  end loop; end $$";
     let ticking = cluster.sql("postgres", ticks);
