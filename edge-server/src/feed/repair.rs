@@ -10,10 +10,22 @@ use super::{
 /// Announcements that wait singly; one more and all become one range.
 pub(super) const WAITING: usize = 4;
 
+/// Who said how far the channel is stored; for metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The consumer's announcement.
+    Stored,
+    /// The head read that follows a subscribe confirmation.
+    Head,
+    /// The sweep.
+    Sweep,
+}
+
 /// Something that says how far the channel is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Announced {
     pub(super) through: Seq,
+    pub(super) source: Source,
     /// From where on the rows are listed, and which; `None` = a range: somebody saw the head.
     pub(super) listed: Option<(Seq, Vec<Seq>)>,
 }
@@ -30,6 +42,7 @@ pub(super) enum Io {
         /// All rows up to `through` above the horizon, also those that `recent` has.
         listed: Vec<Seq>,
         through: Seq,
+        source: Source,
         /// Planted mistake: what `recent` had when the request was made.
         #[cfg(test)]
         had: Vec<Seq>,
@@ -37,6 +50,7 @@ pub(super) enum Io {
     Range {
         id: u64,
         through: Seq,
+        source: Source,
         #[cfg(test)]
         had: Vec<Seq>,
     },
@@ -79,7 +93,12 @@ impl Feed {
                 && seqs.last().is_none_or(|last| *last <= through)
         };
         let listed = seqs.filter(sound).map(|seqs| (from, seqs));
-        self.wait(self.waiting.len(), Announced { through, listed });
+        let announced = Announced {
+            through,
+            source: Source::Stored,
+            listed,
+        };
+        self.wait(self.waiting.len(), announced);
         self.pump(out);
     }
 
@@ -91,6 +110,7 @@ impl Feed {
         self.counts.behind_at_sweep += 1;
         let range = Announced {
             through: head,
+            source: Source::Sweep,
             listed: None,
         };
         self.wait(self.waiting.len(), range);
@@ -113,6 +133,7 @@ impl Feed {
             .fold(announced.through, |through, a| through.max(a.through));
         self.waiting.push(Announced {
             through,
+            source: announced.source,
             listed: None,
         });
     }
@@ -123,7 +144,7 @@ impl Feed {
             && let Some(horizon) = self.horizon
             && let Some(first) = self.waiting.first()
         {
-            let through = first.through;
+            let (through, source) = (first.through, first.source);
             if through <= horizon && rule!(HorizonNeverGoesBack) {
                 self.waiting.remove(0);
                 continue;
@@ -137,7 +158,7 @@ impl Feed {
                 return;
             };
             self.waiting.remove(0);
-            self.advance(&rows, through, out);
+            self.advance(&rows, through, source, out);
         }
     }
 
@@ -161,7 +182,7 @@ impl Feed {
         let ask = match (self.horizon, self.waiting.first()) {
             (Some(horizon), Some(first)) => {
                 let id = self.limits.next_request();
-                let through = first.through;
+                let (through, source) = (first.through, first.source);
                 let (io, ask) = match Self::listed_above(first, horizon) {
                     Some(listed) => {
                         let missing = listed.iter().copied();
@@ -172,6 +193,7 @@ impl Feed {
                             id,
                             listed,
                             through,
+                            source,
                             #[cfg(test)]
                             had,
                         };
@@ -181,6 +203,7 @@ impl Feed {
                         let io = Io::Range {
                             id,
                             through,
+                            source,
                             #[cfg(test)]
                             had,
                         };
@@ -262,6 +285,7 @@ impl Feed {
                 Io::Rows {
                     listed,
                     through,
+                    source,
                     id,
                     #[cfg(test)]
                     had,
@@ -286,11 +310,12 @@ impl Feed {
                 }
                 #[cfg(test)]
                 self.forget_since(&had);
-                self.advance(&fetched, through, out);
+                self.advance(&fetched, through, source, out);
             }
             (
                 Io::Range {
                     through,
+                    source,
                     #[cfg(test)]
                     had,
                     ..
@@ -308,7 +333,7 @@ impl Feed {
                     }
                     _ => through,
                 };
-                self.advance(&rows, to, out);
+                self.advance(&rows, to, source, out);
             }
             (Io::None, _) | (Io::Head { .. }, Answer::Rows(_)) | (_, Answer::Head(_)) => {
                 debug_assert!(false, "an answer of another kind than the request");
@@ -332,6 +357,7 @@ impl Feed {
                 self.counts.behind_at_subscribe += 1;
                 let range = Announced {
                     through: head,
+                    source: Source::Head,
                     listed: None,
                 };
                 self.wait(0, range);
@@ -390,8 +416,8 @@ impl Feed {
     }
 
     /// Delivers the rows above the horizon, ascending, and moves it to `to`. `rows` are all rows
-    /// in `(horizon, to]`.
-    pub(super) fn advance<O: Outboxes>(&mut self, rows: &[Frame], to: Seq, out: &mut O) {
+    /// in `(horizon, to]`; `source` = who told of them.
+    fn advance<O: Outboxes>(&mut self, rows: &[Frame], to: Seq, source: Source, out: &mut O) {
         let old = self.horizon;
         if !rule!(SyncedBehindTheRows) {
             self.tell_attached(to, out);
@@ -424,6 +450,11 @@ impl Feed {
                 None => {
                     unseen.push(row.key);
                     self.counts.repaired += 1;
+                    *match source {
+                        Source::Stored => &mut self.counts.repaired_by_announcement,
+                        Source::Head => &mut self.counts.repaired_by_head,
+                        Source::Sweep => &mut self.counts.repaired_by_sweep,
+                    } += 1;
                     Some(0)
                 }
                 Some(_) if !rule!(AdvanceConsultsRecent) => Some(0),

@@ -21,6 +21,12 @@ pub struct Counts {
     pub unkept: u64,
     /// Rows given to attached sockets by a repair: no live message had brought them.
     pub repaired: u64,
+    /// Of these, found by a range that the sweep asked for.
+    pub repaired_by_sweep: u64,
+    /// Of these, found because an announcement told of them.
+    pub repaired_by_announcement: u64,
+    /// Of these, found by the head read after a subscribe confirmation.
+    pub repaired_by_head: u64,
     /// Heads above the horizon found by a head read (a subscribe confirmation).
     pub behind_at_subscribe: u64,
     /// Heads above the horizon found by the sweep.
@@ -45,6 +51,9 @@ impl std::ops::AddAssign for Counts {
             resent,
             unkept,
             repaired,
+            repaired_by_sweep,
+            repaired_by_announcement,
+            repaired_by_head,
             behind_at_subscribe,
             behind_at_sweep,
             merged,
@@ -57,6 +66,9 @@ impl std::ops::AddAssign for Counts {
         self.resent += resent;
         self.unkept += unkept;
         self.repaired += repaired;
+        self.repaired_by_sweep += repaired_by_sweep;
+        self.repaired_by_announcement += repaired_by_announcement;
+        self.repaired_by_head += repaired_by_head;
         self.behind_at_subscribe += behind_at_subscribe;
         self.behind_at_sweep += behind_at_sweep;
         self.merged += merged;

@@ -546,6 +546,34 @@ fn second_join_replaces_the_first_and_leave_ends_it() {
 }
 
 #[test]
+fn repairs_are_counted_by_who_told_of_the_rows() {
+    let mut stage = Stage::at(3);
+    stage.join(A, None);
+    stage.message(frame(4));
+    stage.stored(3, 5, Some(&[4, 5]));
+    stage.answer(Ask::Rows(vec![Seq(5)]), rows(&[5]));
+    stage.message(frame(7));
+    stage.feed.head_seen(Seq(8), &mut stage.out);
+    stage.answer(range(5, 8), rows(&[6, 7]));
+    stage.answer(range(7, 8), rows(&[8]));
+    stage.feed.subscribed(&mut stage.out);
+    stage.answer(Ask::Head, Ok(Answer::Head(Seq(9))));
+    stage.answer(range(8, 9), rows(&[9]));
+    let counts = stage.feed.take_counts();
+    assert_eq!(
+        (
+            counts.repaired_by_announcement,
+            counts.repaired_by_sweep,
+            counts.repaired_by_head,
+            counts.repaired
+        ),
+        (1, 2, 1, 4),
+        "4 and 7 were live"
+    );
+    assert_eq!((counts.behind_at_sweep, counts.behind_at_subscribe), (1, 1));
+}
+
+#[test]
 fn dropped_feed_gives_its_bytes_back() {
     let limits = Limits::new(3);
     let mut feed = Feed::new(channel(), limits.clone());

@@ -55,6 +55,9 @@ fn schedules_reach_everything() {
         resent,
         unkept,
         repaired,
+        repaired_by_sweep,
+        repaired_by_announcement,
+        repaired_by_head,
         behind_at_subscribe,
         behind_at_sweep,
         merged,
@@ -63,6 +66,10 @@ fn schedules_reach_everything() {
         closed,
         failed,
     } = sum;
+    assert_eq!(
+        repaired,
+        repaired_by_sweep + repaired_by_announcement + repaired_by_head
+    );
     assert!(closed > 2, "{sum:?}");
     let usual = [
         behind_at_subscribe,
@@ -70,7 +77,9 @@ fn schedules_reach_everything() {
         repeated,
         resent,
         unkept,
-        repaired,
+        repaired_by_sweep,
+        repaired_by_announcement,
+        repaired_by_head,
         merged,
         detached,
         unrecovered,
