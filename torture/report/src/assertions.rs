@@ -1,0 +1,53 @@
+use hubbub_checker::Assertion;
+
+/// All assertions with what breaks when they do, in order.
+pub(crate) const ALL: [(Assertion, &str); 14] = [
+    (Assertion::A1, "lost write"),
+    (Assertion::A2, "phantom, aborted or corrupt read"),
+    (Assertion::A3, "duplicate"),
+    (Assertion::A4, "inconsistent read"),
+    (Assertion::A5, "inconsistent offset"),
+    (Assertion::A6, "skipped or nonmonotonic delivery"),
+    (Assertion::A7, "unseen after quiescence"),
+    (Assertion::A8, "lying synced or lying recovery"),
+    (Assertion::A9, "not a linearizable append"),
+    (Assertion::A10, "new enemy (memberships)"),
+    (
+        Assertion::A11,
+        "conservation: log = rows + duplicates + dead",
+    ),
+    (Assertion::A12, "delivery status goes back or says too much"),
+    (Assertion::A13, "leak"),
+    (Assertion::A14, "panic, or an error that no fault explains"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn none_is_missing() {
+        let mut last = None;
+        for (assertion, _) in ALL {
+            // A match without a wildcard: a new assertion does not compile until it is listed.
+            match assertion {
+                Assertion::A1
+                | Assertion::A2
+                | Assertion::A3
+                | Assertion::A4
+                | Assertion::A5
+                | Assertion::A6
+                | Assertion::A7
+                | Assertion::A8
+                | Assertion::A9
+                | Assertion::A10
+                | Assertion::A11
+                | Assertion::A12
+                | Assertion::A13
+                | Assertion::A14 => {}
+            }
+            assert!(last < Some(assertion), "ascending, each once");
+            last = Some(assertion);
+        }
+    }
+}
