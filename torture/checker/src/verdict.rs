@@ -1,7 +1,7 @@
 //! What the checker says.
 
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 /// What is asserted of every run. The names follow Jepsen's and Elle's vocabulary where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +37,32 @@ pub enum Assertion {
     A14,
 }
 
+impl Assertion {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::A1,
+        Self::A2,
+        Self::A3,
+        Self::A4,
+        Self::A5,
+        Self::A6,
+        Self::A7,
+        Self::A8,
+        Self::A9,
+        Self::A10,
+        Self::A11,
+        Self::A12,
+        Self::A13,
+        Self::A14,
+    ];
+}
+
+impl fmt::Display for Assertion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// One broken assertion.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Violation {
@@ -69,5 +95,38 @@ impl Verdict {
     #[must_use]
     pub fn holds(&self) -> bool {
         self.broken.is_empty()
+    }
+
+    /// The outcome in one sentence, for people.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let facts: u64 = self.checked.values().sum();
+        let silent: Vec<String> = self
+            .checked
+            .iter()
+            .filter(|(_, facts)| **facts == 0)
+            .map(|(assertion, _)| assertion.to_string())
+            .collect();
+        let mut text = if self.holds() {
+            format!("Nothing is broken: {facts} facts were compared.")
+        } else {
+            let parts: Vec<String> = self
+                .broken
+                .iter()
+                .map(|(assertion, count)| match self.first(*assertion) {
+                    Some(first) => format!("{assertion} {count} times ({})", first.name),
+                    None => format!("{assertion} {count} times"),
+                })
+                .collect();
+            format!("Broken: {}; {facts} facts were compared.", parts.join(", "))
+        };
+        if !silent.is_empty() {
+            text.push_str(&format!(" Nothing was compared for {}.", silent.join(", ")));
+        }
+        text
+    }
+
+    fn first(&self, assertion: Assertion) -> Option<&Violation> {
+        self.violations.iter().find(|v| v.assertion == assertion)
     }
 }

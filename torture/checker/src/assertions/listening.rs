@@ -1,0 +1,162 @@
+//! The stretches of seqs that a device is owed in a channel.
+//!
+//! A span begins at a join: above its `since`, else above the head of the reply, else (the store
+//! was away) above the first `replay` or `synced` that tells where it stands. It goes over
+//! reconnects that resume. It ends where the device leaves or is evicted, where a join says
+//! `recovered:false` and where one asks without a cursor.
+//!
+//! What was handed on counts per listening: from a join until the application leaves. The client
+//! crate forgets then what it has given, and over a cut or an eviction it does not.
+
+use crate::index::{Index, NEVER, Stream, What};
+
+use super::memberships::Memberships;
+
+/// A stretch that a device is owed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span {
+    /// Above this; `None` if nobody ever knew.
+    pub(super) start: Option<u64>,
+    /// The last `synced`; the start before there was one.
+    pub(super) synced: u64,
+    /// When that came first.
+    pub(super) synced_at: u64,
+    /// When the last join was answered, and on which connection.
+    pub(super) joined: u64,
+    pub(super) connection: u32,
+    /// It was not ended by anything the device saw.
+    pub(super) open: bool,
+}
+
+/// What a device was handed in a listening.
+#[derive(Debug)]
+pub(super) struct Had {
+    marks: Vec<u32>,
+    given: Vec<u64>,
+    seqs: Vec<u64>,
+    now: u32,
+}
+
+impl Had {
+    fn new(messages: usize) -> Self {
+        Self {
+            marks: vec![0; messages],
+            given: vec![NEVER; messages],
+            seqs: vec![0; messages],
+            now: 0,
+        }
+    }
+
+    fn take(&mut self, message: u32, at: u64, seq: u64) {
+        let i = message as usize;
+        if self.marks[i] == self.now {
+            self.seqs[i] = self.seqs[i].min(seq);
+        } else {
+            self.marks[i] = self.now;
+            self.given[i] = at;
+            self.seqs[i] = seq;
+        }
+    }
+
+    /// When a message was handed on; `None` if it was not.
+    pub(super) fn given(&self, message: u32) -> Option<u64> {
+        let i = message as usize;
+        (self.marks[i] == self.now).then(|| self.given[i])
+    }
+
+    /// The seq that the device knows it by.
+    pub(super) fn seq(&self, message: u32) -> u64 {
+        self.seqs[message as usize]
+    }
+}
+
+/// Visits every span of every stream, with what was handed on in its listening.
+pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) {
+    let mut had = Had::new(index.messages.len());
+    let mut done: Vec<Span> = Vec::new();
+    for stream in &index.streams {
+        had.now += 1;
+        done.clear();
+        let mut span: Option<Span> = None;
+        let mut left = false;
+        for fact in &stream.facts {
+            match fact.what {
+                What::Joined(join) => {
+                    let join = stream.joins[join as usize];
+                    if left {
+                        // The application asks anew: what it had before does not count for it.
+                        done.drain(..).for_each(|span| visit(stream, &span, &had));
+                        had.now += 1;
+                        left = false;
+                    }
+                    match &mut span {
+                        Some(span) if join.goes_on() && span.start.is_some() => {
+                            span.joined = fact.at;
+                            span.connection = fact.connection;
+                        }
+                        _ => {
+                            done.extend(span.take().map(closed));
+                            let start = join.point();
+                            span = Some(Span {
+                                start,
+                                synced: start.unwrap_or(0),
+                                synced_at: fact.at,
+                                joined: fact.at,
+                                connection: fact.connection,
+                                open: true,
+                            });
+                        }
+                    }
+                }
+                What::Left { evicted } => {
+                    done.extend(span.take().map(closed));
+                    left |= !evicted;
+                }
+                What::Replay(since) => {
+                    if let Some(span) = &mut span
+                        && span.start.is_none()
+                    {
+                        span.start = Some(since);
+                        span.synced = since;
+                    }
+                }
+                What::Synced(seq) => {
+                    if let Some(span) = &mut span {
+                        span.start.get_or_insert(seq);
+                        if seq > span.synced {
+                            span.synced = seq;
+                            span.synced_at = fact.at;
+                        }
+                    }
+                }
+                What::Given { message, seq, .. } | What::Moved { message, seq } => {
+                    had.take(message, fact.at, seq);
+                }
+                What::Wire { .. } => {}
+            }
+        }
+        done.extend(span);
+        done.drain(..).for_each(|span| visit(stream, &span, &had));
+    }
+}
+
+fn closed(span: Span) -> Span {
+    Span {
+        open: false,
+        ..span
+    }
+}
+
+/// Whether a device still listens when the final reads begin: its span is open, it is connected
+/// (even if it has not joined again there), and nobody removed its user.
+pub(super) fn to_the_end(
+    index: &Index,
+    members: &Memberships,
+    stream: &Stream,
+    span: &Span,
+) -> bool {
+    let device = &index.devices[stream.device as usize];
+    span.open
+        && device.connected(index.finally()).is_some()
+        && members.at_end(stream.channel, device.user)
+}
