@@ -11,6 +11,9 @@ use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::time::{Instant, sleep, timeout};
 
 /// The configuration that compose.yaml uses too, without the backends.
 const COMMON: &str = include_str!("../../../haproxy/haproxy.cfg");
@@ -19,6 +22,13 @@ const EDGE_MAXCONN: u32 = 9_500;
 const API_MAXCONN: u32 = 2_000;
 /// Path lengths of Unix sockets end here.
 const SOCKET_PATH_MAX: usize = 100;
+/// For an answer on the runtime socket.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The whole of a reload.
+const RELOAD_LIMIT: Duration = Duration::from_secs(15);
+/// A master that has just started executes itself anew and loses a signal that comes then.
+const RELOAD_AGAIN: Duration = Duration::from_secs(2);
+const POLL: Duration = Duration::from_millis(10);
 /// All local clients have one address, so the limits per address must not bite.
 const LOCAL_LIMIT: &str = "1000000";
 
@@ -150,7 +160,58 @@ impl Haproxy {
         &self.socket
     }
 
-    /// Reads the configuration again in a new worker; the old one keeps its connections.
+    /// Runs one command, say `show stat`, on the runtime socket. HAProxy's complaints are answers,
+    /// too.
+    ///
+    /// # Errors
+    /// When it does not answer within five seconds.
+    pub async fn command(&self, command: &str) -> Result<String> {
+        let exchange = async {
+            let mut stream = UnixStream::connect(&self.socket).await?;
+            stream.write_all(format!("{command}\n").as_bytes()).await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            std::io::Result::Ok(answer)
+        };
+        let answer = timeout(ANSWER, exchange).await;
+        let answer = answer.with_context(|| format!("HAProxy does not answer in {ANSWER:?}"))?;
+        answer.with_context(|| format!("run `{command}` on HAProxy"))
+    }
+
+    /// The process that takes new connections: another one after a reload.
+    ///
+    /// # Errors
+    /// As [`Haproxy::command`].
+    pub async fn worker(&self) -> Result<u32> {
+        let info = self.command("show info").await?;
+        let pid = info.lines().find_map(|line| line.strip_prefix("Pid: "));
+        let pid = pid.context("find the worker in `show info`")?;
+        pid.trim().parse().context("parse the worker's number")
+    }
+
+    /// Reloads and waits until the new worker takes connections; says which it is.
+    ///
+    /// # Errors
+    /// When that is not so after a while.
+    pub async fn reloaded(&self) -> Result<u32> {
+        let before = self.worker().await?;
+        let deadline = Instant::now() + RELOAD_LIMIT;
+        while Instant::now() < deadline {
+            self.reload();
+            let again = Instant::now() + RELOAD_AGAIN;
+            while Instant::now() < again {
+                // Between the two workers nobody may answer.
+                match self.worker().await {
+                    Ok(now) if now != before => return Ok(now),
+                    _ => sleep(POLL).await,
+                }
+            }
+        }
+        Err(self.server.failure("has no new worker after a reload"))
+    }
+
+    /// Reads the configuration again in a new worker; the old one keeps its connections. Returns
+    /// before that is done; soon after a start it may be ignored.
     pub fn reload(&self) {
         self.server.signal(Signal::SIGUSR2);
     }

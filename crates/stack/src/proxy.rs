@@ -268,3 +268,38 @@ async fn accept(
         connections.spawn(carry(client, route, conditions.clone(), counters));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    /// How much a server can write to a client that reads nothing.
+    async fn taken_by(proxy: impl Fn(SocketAddr) -> io::Result<Proxy>) -> usize {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let proxy = proxy(listener.local_addr().unwrap()).unwrap();
+        let _client = TcpStream::connect(proxy.addr()).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let mut taken = 0;
+        while let Ok(ready) = timeout(Duration::from_millis(200), server.writable()).await {
+            ready.unwrap();
+            taken += server.try_write(&[0; 4096]).unwrap_or(0);
+        }
+        taken
+    }
+
+    /// The client's own receive buffer (128 KiB) and the server's send buffer, which grows, take
+    /// their share; the rest is ours.
+    #[tokio::test]
+    async fn small_buffers_let_the_server_feel_a_slow_client() {
+        let small = taken_by(|to| Proxy::with_buffers(vec![to], 32 * 1024)).await;
+        let large = taken_by(|to| {
+            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+            listener.set_nonblocking(true)?;
+            Proxy::serve(TcpListener::from_std(listener)?, vec![to], None)
+        })
+        .await;
+        assert!(small + 1024 * 1024 < large, "{small} and {large}");
+    }
+}

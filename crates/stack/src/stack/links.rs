@@ -57,7 +57,7 @@ impl Links {
     }
 
     /// Makes the other links of every process that has one to Kafka.
-    pub(super) async fn to_servers(
+    pub(super) async fn add_servers(
         &mut self,
         redis: Option<&Redis>,
         postgres: &[Postgres],
@@ -94,7 +94,7 @@ impl Links {
 
     /// The backends as HAProxy `name` reaches them. Its health checks go to them directly: they
     /// are to judge the process, not the link.
-    pub(super) fn to_backends(&mut self, name: &str, direct: &[Backend]) -> Result<Vec<Backend>> {
+    pub(super) fn add_backends(&mut self, name: &str, direct: &[Backend]) -> Result<Vec<Backend>> {
         let mut linked = Vec::new();
         for backend in direct {
             let proxy = Proxy::with_buffers(vec![backend.addr], CLIENT_SIDE_BUFFER_BYTES);

@@ -53,7 +53,7 @@ pub(super) async fn start(options: Options, report: Report<'_>) -> Result<Stack>
         kafka(&options, &dir, listeners, report),
         postgres(&options, &dir, report),
     )?;
-    links.to_servers(redis.as_ref(), &postgres).await?;
+    links.add_servers(redis.as_ref(), &postgres).await?;
     let endpoints = Endpoints {
         front_url: format!("http://{}", first.front.addr()),
         ws_url: format!("ws://{}/ws", first.front.addr()),
@@ -181,8 +181,8 @@ async fn haproxies(
             format!("haproxy-{n}")
         };
         let (edges, apis) = if options.links {
-            let edges = links.to_backends(&name, &edges)?;
-            (edges, links.to_backends(&name, &apis)?)
+            let edges = links.add_backends(&name, &edges)?;
+            (edges, links.add_backends(&name, &apis)?)
         } else {
             (edges.clone(), apis.clone())
         };

@@ -4,6 +4,7 @@
 mod compose;
 mod dependencies;
 mod haproxy;
+mod links;
 mod postgres;
 mod process;
 mod proxy;

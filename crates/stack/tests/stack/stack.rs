@@ -27,7 +27,7 @@ frontend clients
 "#;
 
 /// A directory of programs that answer with their pod id.
-fn stand_ins() -> tempfile::TempDir {
+pub(crate) fn stand_ins() -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("ops.cfg"), STAND_IN).unwrap();
     std::fs::write(dir.path().join("clients.cfg"), STAND_IN_CLIENTS).unwrap();
@@ -48,7 +48,7 @@ fn stand_ins() -> tempfile::TempDir {
     dir
 }
 
-fn options(bin_dir: &Path) -> Options {
+pub(crate) fn options(bin_dir: &Path) -> Options {
     let mut options = Options::for_test().unwrap();
     options.bin_dir = bin_dir.to_owned();
     options
