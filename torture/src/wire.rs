@@ -1,0 +1,288 @@
+//! What a client's socket carried, as events of the history.
+
+use std::collections::HashMap;
+
+use hubbub_checker::{
+    Event,
+    history::{Device, Kind, Record},
+};
+use hubbub_client::WireEvent;
+use hubbub_protocol::{
+    Body, ChannelId, ClientFrame, ErrorBody, JoinReply, MessageReply, Outcome, RequestId,
+    SendMessage, Seq, ServerFrame, UserId,
+};
+
+use crate::message;
+
+/// One device's side of the wire: which request is which, over its connections. No I/O.
+#[derive(Debug)]
+pub struct WireLog {
+    device: Device,
+    user: UserId,
+    /// Connections of the device's clients before this one.
+    before: u64,
+    connection: u64,
+    /// The connection has said hello and not ended.
+    open: bool,
+    pending: HashMap<RequestId, Pending>,
+    /// Sends without an answer when a connection ended, since the last look.
+    lost: usize,
+}
+
+#[derive(Debug)]
+enum Pending {
+    Join {
+        channel: ChannelId,
+        since: Option<Seq>,
+        ordered: bool,
+    },
+    Send {
+        op: u64,
+    },
+}
+
+impl WireLog {
+    /// Of a device that has not connected yet.
+    #[must_use]
+    pub fn new(device: Device, user: UserId) -> Self {
+        Self {
+            device,
+            user,
+            before: 0,
+            connection: 0,
+            open: false,
+            pending: HashMap::new(),
+            lost: 0,
+        }
+    }
+
+    /// The device has another client, whose connections count from 1 again.
+    pub fn another_client(&mut self) {
+        self.before = self.connection;
+    }
+
+    /// The newest connection, from 1.
+    #[must_use]
+    pub fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// How many sends lost their connection since the last call.
+    pub fn take_lost(&mut self) -> usize {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Takes what the client saw; `next_op` numbers attempts, `record` gets the events.
+    pub fn on(
+        &mut self,
+        connection: u64,
+        event: WireEvent<'_>,
+        next_op: &mut dyn FnMut() -> u64,
+        record: &mut dyn FnMut(Event),
+    ) {
+        match event {
+            WireEvent::Opened => {
+                self.connection = self.before + connection;
+                self.pending.clear();
+            }
+            WireEvent::In(text) => self.on_in(text, record),
+            WireEvent::Out(text) => self.on_out(text, next_op, record),
+            WireEvent::Closed(code) => self.on_closed(code, record),
+        }
+    }
+
+    fn on_in(&mut self, text: &str, record: &mut dyn FnMut(Event)) {
+        let (device, connection) = (self.device.clone(), self.connection);
+        // What cannot be read is no evidence for anything; the checker misses what it was.
+        let Ok(frame) = ServerFrame::decode(text) else {
+            return;
+        };
+        match frame {
+            ServerFrame::Hello(hello) => {
+                self.open = true;
+                record(Event::Opened {
+                    device,
+                    user: hello.user,
+                    connection,
+                    pod: hello.pod.to_string(),
+                });
+            }
+            ServerFrame::Record { seq, body } => record(Event::Wire {
+                device,
+                connection,
+                record: record_of(seq, &body),
+            }),
+            ServerFrame::Replay { channel, since } => record(Event::Replay {
+                device,
+                connection,
+                channel,
+                since,
+            }),
+            ServerFrame::Synced { channel, seq } => record(Event::Synced {
+                device,
+                connection,
+                channel,
+                seq,
+            }),
+            ServerFrame::Left { channel } => record(Event::Left {
+                device,
+                connection,
+                channel,
+                evicted: true,
+            }),
+            ServerFrame::Reply { reply_to, result } => {
+                let pending = reply_to.and_then(|id| self.pending.remove(&id));
+                match pending {
+                    Some(Pending::Send { op }) => record(answer(op, result)),
+                    Some(Pending::Join {
+                        channel,
+                        since,
+                        ordered,
+                    }) => {
+                        let reply = result.ok().and_then(|t| serde_json::from_str(&t).ok());
+                        if let Some(JoinReply {
+                            head, recovered, ..
+                        }) = reply
+                        {
+                            record(Event::Joined {
+                                device,
+                                connection,
+                                channel,
+                                since,
+                                head,
+                                recovered,
+                                ordered,
+                            });
+                        }
+                    }
+                    None => {}
+                }
+            }
+            ServerFrame::Pong | ServerFrame::Goodbye(_) | ServerFrame::Unknown(_) => {}
+        }
+    }
+
+    fn on_out(
+        &mut self,
+        text: &str,
+        next_op: &mut dyn FnMut() -> u64,
+        record: &mut dyn FnMut(Event),
+    ) {
+        let (device, connection) = (self.device.clone(), self.connection);
+        let Ok((Some(id), frame)) = ClientFrame::decode(text) else {
+            return;
+        };
+        match frame {
+            ClientFrame::Join {
+                channel,
+                since,
+                ordered,
+            } => {
+                let pending = Pending::Join {
+                    channel,
+                    since,
+                    ordered,
+                };
+                self.pending.insert(id, pending);
+                record(Event::JoinAsked {
+                    device,
+                    connection,
+                    channel,
+                    since,
+                    ordered,
+                });
+            }
+            // Noted when it is answered, by the one who takes the client's events: what was read
+            // before is given before.
+            ClientFrame::Leave { .. } | ClientFrame::Ping => {}
+            ClientFrame::Message(message) => {
+                let op = next_op();
+                self.pending.insert(id, Pending::Send { op });
+                record(invoke(op, self.user, &message));
+            }
+        }
+    }
+
+    fn on_closed(&mut self, code: Option<u16>, record: &mut dyn FnMut(Event)) {
+        let mut lost: Vec<u64> = Vec::new();
+        for (_, pending) in self.pending.drain() {
+            if let Pending::Send { op } = pending {
+                lost.push(op);
+            }
+        }
+        lost.sort_unstable();
+        self.lost += lost.len();
+        for op in lost {
+            let code = "connection_lost".to_owned();
+            record(Event::Unknown { op, code });
+        }
+        if std::mem::take(&mut self.open) {
+            record(Event::Closed {
+                device: self.device.clone(),
+                connection: self.connection,
+                code,
+            });
+        }
+    }
+}
+
+/// The beginning of an attempt.
+#[must_use]
+pub fn invoke(op: u64, user: UserId, message: &SendMessage) -> Event {
+    let id = message.client_msg_id;
+    Event::Invoke {
+        op,
+        record: Record {
+            channel: message.channel,
+            seq: Seq::ZERO,
+            user,
+            id: id.expect("every message of this suite has an id of its own"),
+            sum: message::sum(&message.text),
+            kind: Kind::Message,
+        },
+        answers: message::answers(&message.text),
+        retry: message.retry,
+    }
+}
+
+/// The end of an attempt, by its reply. What is not said to be rejected is unknown (P2).
+#[must_use]
+pub fn answer(op: u64, result: Result<Box<str>, ErrorBody>) -> Event {
+    match result {
+        Ok(text) => match serde_json::from_str::<MessageReply>(&text) {
+            Ok(reply) => Event::Ok { op, seq: reply.seq },
+            Err(_) => Event::Unknown {
+                op,
+                code: "unreadable_reply".to_owned(),
+            },
+        },
+        Err(error) => {
+            let code = error.code.as_str().to_owned();
+            match error.outcome {
+                Some(Outcome::Rejected) => Event::Rejected { op, code },
+                _ => Event::Unknown { op, code },
+            }
+        }
+    }
+}
+
+/// A record as the history has it.
+#[must_use]
+pub fn record_of(seq: Seq, body: &Body) -> Record {
+    let key = body.key();
+    let (sum, kind) = match body {
+        Body::Message { text, .. } => (message::sum(text), Kind::Message),
+        Body::MemberJoined { .. } | Body::MemberLeft { .. } => (0, Kind::Other),
+    };
+    Record {
+        channel: body.channel(),
+        seq,
+        user: key.user,
+        id: key.message_id,
+        sum,
+        kind,
+    }
+}
+
+#[cfg(test)]
+mod tests;

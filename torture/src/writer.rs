@@ -1,0 +1,92 @@
+//! A writer with a WebSocket: the client crate, and now and then an application that crashes.
+
+use std::{sync::Arc, time::Duration};
+
+use hubbub_client::{Client, Refused, SendError};
+use hubbub_protocol::{ChannelId, MessageId, Outcome};
+use rand::RngExt;
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
+
+use crate::{
+    attempts::{Answer, Attempts, Manners, Next},
+    device::Device,
+};
+
+/// A connection that ends with sends on it crashes the application in so many cases. Only what a
+/// crash cuts off is ever abandoned or sent again unmarked: the client crate itself always goes
+/// on, and always says so. Together about 5 % and 10 % of what is ambiguous.
+const CRASHES: f64 = 0.35;
+/// Of what a crash leaves ambiguous.
+const AFTER_A_CRASH: Manners = Manners {
+    abandon: 0.15,
+    unmarked: 0.3,
+};
+/// A client that ended is replaced within this.
+const ANOTHER_CLIENT: Duration = Duration::from_secs(10);
+
+/// What is to be sent.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// Where.
+    pub channel: ChannelId,
+    /// Its identity.
+    pub id: MessageId,
+    /// What it says.
+    pub text: String,
+}
+
+/// How a message ended for its writer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With a definite answer.
+    Settled,
+    /// With none.
+    Abandoned,
+}
+
+/// Sends a message until the answer is definite, or it is abandoned. Takes as long as it takes:
+/// the caller bounds it.
+pub async fn send(device: &Device, message: &Message) -> End {
+    let (mut attempts, mut marked) = (Attempts::new(AFTER_A_CRASH), false);
+    let mut clients = device.clients();
+    loop {
+        let client = clients.borrow_and_update().clone();
+        let sent = client.send_as(message.channel, &*message.text, message.id, marked);
+        let answer = match sent {
+            Ok(handle) => match handle.wait().await {
+                Ok(_) => Answer::Ok,
+                Err(SendError::Refused(_)) => Answer::Rejected { retryable: false },
+                Err(SendError::Ended { outcome, .. }) => match outcome {
+                    Outcome::Rejected => Answer::Rejected { retryable: true },
+                    Outcome::Unknown => Answer::Unknown,
+                },
+            },
+            Err(Refused::Full | Refused::Closed) => Answer::Rejected { retryable: true },
+            Err(Refused::Text(_)) => Answer::Rejected { retryable: false },
+        };
+        match attempts.after(answer, &mut rand::rng()) {
+            Next::Done => return End::Settled,
+            Next::Abandon => return End::Abandoned,
+            Next::Again { marked: again } => marked = again,
+        }
+        another(&mut clients).await;
+    }
+}
+
+/// Waits for the client after one that ended; on a full one the same is as good a moment later.
+async fn another(clients: &mut watch::Receiver<Client>) {
+    timeout(ANOTHER_CLIENT, clients.changed()).await.ok();
+}
+
+/// Crashes the application of a device in some of the moments in which its sends are lost.
+/// Runs until the device is gone.
+pub async fn crash_now_and_then(device: Arc<Device>, mut lost: mpsc::Receiver<usize>) {
+    while lost.recv().await.is_some() {
+        if rand::rng().random_bool(CRASHES) {
+            device.crash().await;
+        }
+    }
+}
