@@ -20,6 +20,13 @@ async fn linked(programs: &Path) -> Stack {
     Stack::start(options).await.unwrap()
 }
 
+/// Two front doors and nothing else that takes long to start.
+async fn two_doors(programs: &Path) -> Stack {
+    let mut options = options(programs).with_shared_kafka().await.unwrap();
+    (options.haproxies, options.shards) = (2, 1);
+    Stack::start(options).await.unwrap()
+}
+
 /// A variable in the environment that a process was started with.
 fn env_of(service: &Service, key: &str) -> String {
     let path = format!("/proc/{}/environ", service.pid().unwrap());
@@ -167,6 +174,9 @@ async fn kafka_tells_everybody_the_address_of_their_own_link() {
         }
         let direct = stack.kafka().brokers();
         assert_eq!(advertised(direct.parse().unwrap()).await.unwrap(), direct);
+        if round == 1 {
+            break;
+        }
         stack.kafka().kill().await;
         assert!(
             advertised(stack.link("edge-1", "kafka").unwrap().addr())
@@ -231,7 +241,7 @@ async fn link_is_disturbed_alone_and_checks_go_past_it() {
 #[tokio::test]
 async fn each_haproxy_is_reloaded_killed_and_started_alone() {
     let programs = stand_ins();
-    let stack = linked(programs.path()).await;
+    let stack = two_doors(programs.path()).await;
     let front = |i: usize| stack.haproxies()[i].front();
     for i in [0, 1] {
         let haproxy: &Haproxy = &stack.haproxies()[i];
@@ -258,7 +268,7 @@ async fn each_haproxy_is_reloaded_killed_and_started_alone() {
 #[tokio::test]
 async fn client_links_take_turns_and_avoid_a_dead_haproxy() {
     let programs = stand_ins();
-    let stack = linked(programs.path()).await;
+    let stack = two_doors(programs.path()).await;
     let clients: Vec<Proxy> = (0..4).map(|_| stack.client_link().unwrap()).collect();
     let [first, second] = [0, 1].map(|i| stack.haproxies()[i].front());
     for (i, client) in clients.iter().enumerate() {

@@ -42,3 +42,38 @@ async fn paused_redis_holds_its_port_and_answers_after_resume() {
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"+PONG\r\n");
 }
+
+/// A fault kills, a supervisor starts, a third restarts: in the end it runs and answers.
+#[tokio::test]
+async fn server_survives_kills_that_race_with_its_supervisor() {
+    let env = TestEnv::new("supervised").await.unwrap();
+    let redis = env.redis();
+    let supervisor = async {
+        loop {
+            redis.exited().await;
+            // It may have been killed again before it was ready.
+            redis.start().await.ok();
+        }
+    };
+    let faults = async {
+        for round in 0..10 {
+            if round % 3 == 2 {
+                redis.restart().await.ok();
+            } else {
+                let before = redis.pid();
+                redis.kill().await;
+                assert_ne!(redis.pid(), before.or(Some(0)));
+            }
+            while !redis.is_ready().await {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+    };
+    tokio::select! {
+        () = supervisor => {}
+        done = tokio::time::timeout(Duration::from_secs(20), faults) => done.unwrap(),
+    }
+    assert!(redis.is_ready().await);
+    let count = redis.command(&["CLIENT", "LIST"]).await.unwrap();
+    assert!(!count.is_empty());
+}
