@@ -23,6 +23,10 @@ pub struct Config {
     #[command(flatten)]
     pub log: LogConfig,
 
+    #[cfg(feature = "mutants")]
+    #[command(flatten)]
+    pub mutant: hubbub_service::mutant::MutantConfig,
+
     #[command(flatten)]
     pub token: TokenConfig,
 

@@ -13,6 +13,8 @@ async fn main() -> ExitCode {
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
     let log = telemetry::init(&config.log);
+    #[cfg(feature = "mutants")]
+    config.mutant.plant();
     let grace = config.grace();
     let api = match Api::bind(config, log).await {
         Ok(api) => api,

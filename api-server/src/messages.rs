@@ -1,6 +1,8 @@
 use std::{sync::Arc, time::Duration};
 
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelId, ErrorBody, ErrorCode, Outcome, SendMessage, Seq};
+use hubbub_store::{Page, Window};
 use warp::{Filter, filters::BoxedFilter, http::StatusCode, reply::Response};
 
 use crate::{
@@ -48,7 +50,19 @@ async fn get(call: Arc<Call>, id: String) -> Result<Response, Failure> {
         page = context.store.page(channel, window, limit).await?;
     }
     context.chat.permit(channel, user).await?;
+    if planted(Mutant::M13) {
+        skip_bound(&mut page, window);
+    }
     Ok(reply::page(&page))
+}
+
+/// Planted mistake M13: takes the row at the bound for the bound itself.
+fn skip_bound(page: &mut Page, window: Window) {
+    match window {
+        Window::Before(_) => drop(page.rows.pop()),
+        Window::After(_) if !page.rows.is_empty() => drop(page.rows.remove(0)),
+        Window::After(_) | Window::Newest | Window::Around(_) => {}
+    }
 }
 
 /// Waits until the channel's head is at least `seq`, at most 2 s. The page that is read afterwards

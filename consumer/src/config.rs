@@ -73,6 +73,10 @@ pub struct Config {
 
     #[command(flatten)]
     pub log: LogConfig,
+
+    #[cfg(feature = "mutants")]
+    #[command(flatten)]
+    pub mutant: hubbub_service::mutant::MutantConfig,
 }
 
 impl std::fmt::Debug for Config {

@@ -15,6 +15,8 @@ mod consumer;
 mod metrics;
 mod partition;
 mod partitions;
+#[cfg(feature = "mutants")]
+mod planted;
 mod positions;
 mod start;
 

@@ -16,6 +16,8 @@ async fn main() -> ExitCode {
     if let Err(mistakes) = mistakes.finish() {
         return mistakes.report();
     }
+    #[cfg(feature = "mutants")]
+    config.mutant.plant();
     // Reads FAILPOINTS; without the feature there is nothing to set up.
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();

@@ -45,6 +45,9 @@ pub(crate) struct Partition {
     pub(crate) position: i64,
     /// Stop after the transaction under way.
     pub(crate) stop: CancellationToken,
+    /// Planted mistake: announcements that go out late.
+    #[cfg(feature = "mutants")]
+    pub(crate) held_back: Vec<Touched>,
 }
 
 impl Partition {
@@ -76,6 +79,10 @@ impl Partition {
             let Some(next_offset) = piece.next_offset() else {
                 continue;
             };
+            #[cfg(feature = "mutants")]
+            for touched in crate::planted::early(&piece.records) {
+                self.announce_one(touched);
+            }
             match self.write(&piece, next_offset).await {
                 Ok(written) => {
                     away.back(self.number);
@@ -178,11 +185,14 @@ impl Partition {
     }
 
     /// Once, never waiting; what is lost the edges' sweep replaces.
-    fn announce(&self, written: Written) {
+    fn announce(&mut self, written: Written) {
         fail::fail_point!("consumer::after_commit_before_announce", |_| {
             std::process::abort()
         });
-        for touched in written.touched {
+        let touched = written.touched;
+        #[cfg(feature = "mutants")]
+        let touched = crate::planted::now(&mut self.held_back, touched);
+        for touched in touched {
             self.announce_one(touched);
         }
     }

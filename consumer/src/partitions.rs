@@ -100,6 +100,8 @@ impl Partitions {
             number,
             position,
             stop: stop.clone(),
+            #[cfg(feature = "mutants")]
+            held_back: Vec::new(),
         };
         let id = self.tasks.spawn(partition.run(records)).id();
         let running = Running {

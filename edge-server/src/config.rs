@@ -128,6 +128,10 @@ pub struct Config {
     #[command(flatten)]
     pub log: LogConfig,
 
+    #[cfg(feature = "mutants")]
+    #[command(flatten)]
+    pub mutant: hubbub_service::mutant::MutantConfig,
+
     /// Kafka topic of the records.
     #[arg(long, env = "HUBBUB_TOPIC", default_value = hubbub_protocol::TOPIC_MESSAGES)]
     pub topic: String,

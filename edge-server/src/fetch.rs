@@ -6,6 +6,7 @@
 use std::{collections::VecDeque, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelId, with_seq};
 use hubbub_store::{Error as StoreError, Row};
 use parking_lot::Mutex;
@@ -159,6 +160,10 @@ async fn answer(edge: &Edge, channel: ChannelId, ask: &Ask) -> Result<Answer, St
             edge.store.range(channel, *from, *through, *limit).await?
         }
     };
+    if planted(Mutant::DecidedAtTheAnswer) || planted(Mutant::ReaderGetsNoLive) {
+        // A slow store: what comes live meanwhile is what they are about.
+        sleep(Duration::from_millis(200)).await;
+    }
     Ok(Answer::Rows(rows.iter().map(frame_of_row).collect()))
 }
 

@@ -143,10 +143,27 @@ impl Edge {
     pub(crate) fn join(&self, socket: SocketId, request: JoinRequest) -> Result<(), JoinRefused> {
         self.check_lease();
         let turn = self.hub.join(socket, request, self.now_ms(), |channel| {
+            #[cfg(feature = "mutants")]
+            if hubbub_mutant::planted(hubbub_mutant::Mutant::M17) {
+                return self.subscribe_late(channel);
+            }
             self.subscriber.subscribe(channel);
         })?;
         self.perform(turn);
         Ok(())
+    }
+
+    /// Planted mistake M17: the head is read first, and the time until the SUBSCRIBE goes out is
+    /// wide enough to be met.
+    #[cfg(feature = "mutants")]
+    fn subscribe_late(&self, channel: BusChannel) {
+        let subscriber = self.subscriber.clone();
+        let late = async move {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            subscriber.subscribe(channel);
+            Ok::<(), std::convert::Infallible>(())
+        };
+        self.lifecycle.spawn("late subscribe", OnError::Log, late);
     }
 
     pub(crate) fn leave(&self, socket: SocketId, channel: ChannelId) {

@@ -18,6 +18,8 @@ fn main() -> ExitCode {
     if let Err(mistakes) = mistakes.finish() {
         return mistakes.report();
     }
+    #[cfg(feature = "mutants")]
+    config.mutant.plant();
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
     // One thread for all sockets: the fan-out takes no contended lock and wakes no other core.

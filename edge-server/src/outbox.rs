@@ -5,6 +5,7 @@
 use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::Bytes;
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelId, Seq, synced_frame};
 
 use crate::wire::text_frame;
@@ -18,6 +19,16 @@ pub(crate) const OUTBOX_FRAMES: usize = 256;
 pub(crate) const CONTROL_BYTES: usize = 64 * 1024;
 /// Frames given to the kernel in one call.
 const SLICES: usize = 64;
+
+/// Frames and bytes of records that may wait. For the mistakes that show only at the bound it is a
+/// small one, which every burst reaches.
+fn bounds() -> (usize, usize) {
+    if planted(Mutant::M10) || planted(Mutant::RefusedIsDetached) {
+        (16, 64 * 1024)
+    } else {
+        (OUTBOX_FRAMES, OUTBOX_BYTES)
+    }
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -59,9 +70,11 @@ impl Outbox {
             return false;
         }
         // A single frame above the bound must still pass, alone.
+        let (most_frames, most_bytes) = bounds();
         let room = self.record_frames == 0
-            || (self.record_frames < OUTBOX_FRAMES
-                && self.record_bytes + bytes.len() <= OUTBOX_BYTES);
+            || (self.record_frames < most_frames && self.record_bytes + bytes.len() <= most_bytes);
+        #[cfg(feature = "mutants")]
+        let room = room || (planted(Mutant::M10) && self.drop_oldest());
         if room {
             self.record_bytes += bytes.len();
             self.record_frames += 1;
@@ -71,6 +84,20 @@ impl Outbox {
             });
         }
         room
+    }
+
+    /// Planted mistake M10: the oldest record that is still whole makes room.
+    #[cfg(feature = "mutants")]
+    fn drop_oldest(&mut self) -> bool {
+        let whole = usize::from(self.written > 0);
+        let is_record = |entry: &Entry| matches!(entry.kind, Kind::Record(_));
+        let oldest = self.entries.iter().skip(whole).position(is_record);
+        let Some(entry) = oldest.and_then(|at| self.entries.remove(at + whole)) else {
+            return false;
+        };
+        self.record_bytes -= entry.bytes.len();
+        self.record_frames -= 1;
+        true
     }
 
     /// Queues a reply or a control frame.
@@ -93,7 +120,8 @@ impl Outbox {
 
     /// Whether less than half of the bound waits: readers get their next page then.
     pub(crate) fn under_half(&self) -> bool {
-        self.record_frames < OUTBOX_FRAMES / 2 && self.record_bytes < OUTBOX_BYTES / 2
+        let (most_frames, most_bytes) = bounds();
+        self.record_frames < most_frames / 2 && self.record_bytes < most_bytes / 2
     }
 
     /// Whether so many replies wait that no further request is read.

@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use bytes::Bytes;
 use hubbub_bus::{Event, Inbox};
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{BusChannel, ChannelEvent, ChannelId};
 use tokio::time::Instant;
 
@@ -52,7 +53,9 @@ fn on_event(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
         Event::Message { .. } => edge.metrics.bus_event("unexpected"),
         Event::Subscribed(BusChannel::Channel(channel)) => {
             edge.metrics.bus_event("subscribed");
-            if edge.hub.on_subscribed(channel, edge.now_ms(), turn) {
+            let held = edge.hub.on_subscribed(channel, edge.now_ms(), turn);
+            let forgotten = planted(Mutant::M3) && edge.losses() > 0;
+            if held && !forgotten {
                 edge.fetcher.recheck(channel);
             }
         }

@@ -10,6 +10,8 @@
 //! authenticate anyone (the border has done so).
 
 mod error;
+#[cfg(feature = "mutants")]
+mod guess;
 mod membership;
 mod metrics;
 mod permit;
@@ -73,6 +75,9 @@ struct Inner {
     appender: Appender<Pending>,
     sends: RateLimiter<UserId>,
     metrics: Metrics,
+    /// Planted mistakes M1 and M15.
+    #[cfg(feature = "mutants")]
+    guesses: Arc<guess::Guesses>,
 }
 
 impl fmt::Debug for Chat {
@@ -93,7 +98,13 @@ impl Chat {
         publisher: Publisher,
     ) -> Result<Self, hubbub_log::Error> {
         let (bus, counters) = (publisher.clone(), metrics.clone());
+        #[cfg(feature = "mutants")]
+        let guesses = Arc::new(guess::Guesses::new(log.partitions));
+        #[cfg(feature = "mutants")]
+        let known = Arc::clone(&guesses);
         let appender = Appender::start(log, log_metrics, move |pending: Pending, report| {
+            #[cfg(feature = "mutants")]
+            known.learn(pending.channel(), &report);
             pending.resolve(report, &counters, |record, appended| {
                 send::publish(record, appended, &bus, &counters);
             });
@@ -111,6 +122,8 @@ impl Chat {
                     RATED_USERS,
                 ),
                 metrics: metrics.clone(),
+                #[cfg(feature = "mutants")]
+                guesses,
             }),
         })
     }

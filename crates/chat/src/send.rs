@@ -36,6 +36,12 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// Where the record goes.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn channel(&self) -> hubbub_protocol::ChannelId {
+        self.record.channel()
+    }
+
     /// Runs on the producer's thread, in log order per partition; must not block. Publishing comes
     /// first, so that by the time a sender has its `ok` the bus has the message; and both come in
     /// this one place, so that the order on the bus is the order of the log.
@@ -115,6 +121,8 @@ impl Chat {
         let (sender, answer) = oneshot::channel();
         let (claim, deadline) = (Claim::default(), Instant::now() + SEND_DEADLINE);
         let (channel, payload) = (record.channel(), record.encode());
+        #[cfg(feature = "mutants")]
+        let publish = publish && !self.published_early(&record);
         let pending = Pending {
             record,
             publish,
@@ -126,11 +134,46 @@ impl Chat {
             Ok(()) => Ok(Append {
                 claim,
                 deadline,
+                #[cfg(feature = "mutants")]
+                answer: self.answered_early(channel, answer),
+                #[cfg(not(feature = "mutants"))]
                 answer,
             }),
             Err((_, Rejected::Full)) => Err(Error::Overloaded),
             Err((_, Rejected::Invalid(reason))) => Err(Error::Rejected(reason)),
         }
+    }
+
+    /// Planted mistake M15: whether it was published already.
+    #[cfg(feature = "mutants")]
+    fn published_early(&self, record: &Record) -> bool {
+        let early = hubbub_mutant::planted(hubbub_mutant::Mutant::M15);
+        if early {
+            let at = self.inner.guesses.next(record.channel());
+            publish(
+                record.clone(),
+                at,
+                &self.inner.publisher,
+                &self.inner.metrics,
+            );
+        }
+        early
+    }
+
+    /// Planted mistake M1: an answer that is there already.
+    #[cfg(feature = "mutants")]
+    fn answered_early(
+        &self,
+        channel: hubbub_protocol::ChannelId,
+        answer: oneshot::Receiver<Result<Appended, Error>>,
+    ) -> oneshot::Receiver<Result<Appended, Error>> {
+        if !hubbub_mutant::planted(hubbub_mutant::Mutant::M1) {
+            return answer;
+        }
+        let (sender, early) = oneshot::channel();
+        // Cannot fail: the receiver is here.
+        sender.send(Ok(self.inner.guesses.next(channel))).ok();
+        early
     }
 
     /// Hands the message to the log at once (so that the calls of one socket keep their order) and

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::Seq;
 
 /// Records that wait in the producer, at most; the next one is rejected at once.
@@ -60,8 +61,7 @@ impl Config {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("max.in.flight.requests.per.connection", "5")
-            // The ack is in every live delivery's latency: never wait for company.
-            .set("linger.ms", "0")
+            .set("linger.ms", linger_ms())
             .set(
                 "delivery.timeout.ms",
                 DELIVERY_TIMEOUT.as_millis().to_string(),
@@ -73,6 +73,12 @@ impl Config {
             .set("compression.codec", "none");
         client
     }
+}
+
+/// The ack is in every live delivery's latency: never wait for company. Where a mistake is planted
+/// that does not wait for the ack, records gather, and die with the process.
+fn linger_ms() -> &'static str {
+    if planted(Mutant::M1) { "300" } else { "0" }
 }
 
 /// How a consumer takes part in its group.

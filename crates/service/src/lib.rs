@@ -11,6 +11,7 @@ pub mod config;
 mod failpoints;
 pub mod http;
 pub mod lifecycle;
+pub mod mutant;
 pub mod ops;
 pub mod telemetry;
 pub mod token;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelId, MessageKey, RecordKind, Seq, partition_of};
 
 /// A record for the consumer's transaction.
@@ -154,7 +155,7 @@ impl<'a> Batch<'a> {
                     return Err(format!("channel {channel} is not of partition {partition}"));
                 }
                 Incoming::Row(row) => {
-                    if keys.insert((row.channel, row.key)) {
+                    if keys.insert((row.channel, row.key)) || planted(Mutant::M4) {
                         batch.rows.push(row);
                     }
                 }

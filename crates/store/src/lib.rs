@@ -29,6 +29,8 @@ mod messages;
 mod metrics;
 mod migrations;
 mod new_log;
+#[cfg(feature = "mutants")]
+mod planted;
 mod pool;
 mod store;
 mod sweep;

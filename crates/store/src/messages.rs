@@ -42,7 +42,8 @@ pub struct Page {
     pub head: Seq,
 }
 
-struct MessageRow {
+#[cfg_attr(feature = "mutants", derive(sqlx::FromRow))]
+pub(crate) struct MessageRow {
     seq: i64,
     sender_id: i64,
     client_msg_id: Uuid,
@@ -204,6 +205,10 @@ impl Store {
 
     /// A channel's last processed seq; 0 = nothing yet.
     pub async fn head(&self, channel: ChannelId) -> Result<Seq, Error> {
+        #[cfg(feature = "mutants")]
+        if hubbub_mutant::planted(hubbub_mutant::Mutant::M8) {
+            return self.head_of_replica(channel).await;
+        }
         let through = read!(self.channel_shard(channel), "heads.get", |conn| {
             sqlx::query_scalar!(
                 "select through from channel_heads where channel_id = $1",
@@ -263,6 +268,11 @@ impl Store {
         through: Seq,
         limit: usize,
     ) -> Result<Vec<Row>, Error> {
+        #[cfg(feature = "mutants")]
+        if hubbub_mutant::planted(hubbub_mutant::Mutant::M8) {
+            let rows = self.range_of_replica(channel, from, through, limit).await?;
+            return self.decode(channel, rows);
+        }
         let rows = read!(self.channel_shard(channel), "messages.range", |conn| {
             sqlx::query_as!(
                 MessageRow,

@@ -3,12 +3,16 @@
 use std::collections::{HashMap, HashSet};
 
 use futures_util::future::{join_all, try_join_all};
+use hubbub_mutant::{Mutant, planted as is_planted};
 use hubbub_protocol::Seq;
 use sqlx::{Connection, PgConnection};
 use tracing::Instrument;
+use uuid::Uuid;
 
+#[cfg(feature = "mutants")]
+use crate::planted;
 use crate::{
-    Error, Incoming, Store, WRITE_DEADLINE, WriteError, Written,
+    Error, Incoming, NewRow, Store, WRITE_DEADLINE, WriteError, Written,
     batch::{Batch, Head, NewHead, Numbered},
     database::read,
     error::sqlstate,
@@ -18,10 +22,10 @@ use crate::{
 const REASON_BYTES: usize = 1_000;
 
 /// The compare-and-set of a position.
-struct Move<'a> {
-    partition: i32,
-    expected: i64,
-    next_offset: i64,
+pub(crate) struct Move<'a> {
+    pub(crate) partition: i32,
+    pub(crate) expected: i64,
+    pub(crate) next_offset: i64,
     /// The log whose positions these are: after `hubbub admin new-log` a consumer of the old one
     /// is refused even where the numbers happen to agree.
     cluster_id: &'a str,
@@ -140,6 +144,10 @@ async fn transaction(
     batch: Batch<'_>,
     before_commit: impl FnOnce(),
 ) -> sqlx::Result<Ended> {
+    #[cfg(feature = "mutants")]
+    if !planted::move_apart(conn, step).await? {
+        return Ok(Ended::Zombie);
+    }
     let mut transaction = conn.begin().await?;
     match statements(&mut transaction, step, batch).await {
         Ok(Some(written)) => {
@@ -169,12 +177,15 @@ async fn statements(
 ) -> sqlx::Result<Option<Written>> {
     // First of all: it takes the partition's row lock, which from here on keeps every other
     // writer of these channels out, so what is read below cannot change.
-    if !advance(conn, step).await? {
+    let moved_apart = is_planted(Mutant::M2);
+    if !moved_apart && !advance(conn, step).await? {
         return Ok(None);
     }
     let before = read_heads(conn, batch.channels()).await?;
     let mut numbered = batch.number(&before);
-    let kept = insert(conn, &numbered).await?;
+    let kept = insert(conn, &numbered, |row| row.key.message_id.0).await?;
+    #[cfg(feature = "mutants")]
+    let kept = planted::insert_copies(conn, &numbered, kept).await?;
     if kept.len() < numbered.len() {
         // Some were copies of stored records, which is rare: close the gaps in the ordinals.
         batch.retain(&kept);
@@ -191,7 +202,11 @@ async fn statements(
 }
 
 /// The compare-and-set; `false` if the position is not the expected one, or of another log.
-async fn advance(conn: &mut PgConnection, step: &Move<'_>) -> sqlx::Result<bool> {
+pub(crate) async fn advance(conn: &mut PgConnection, step: &Move<'_>) -> sqlx::Result<bool> {
+    #[cfg(feature = "mutants")]
+    if is_planted(Mutant::M11) {
+        return planted::set_position(conn, step).await;
+    }
     let moved = sqlx::query!(
         "update log_position set next_offset = $3
          where partition = $1 and next_offset = $2
@@ -247,9 +262,10 @@ async fn read_heads(
 /// Inserts what is no copy of a stored record; gives (channel, seq) of what it inserted. The
 /// conflict that is forgiven is that of the message's identity alone: another record at the same
 /// (channel, seq) means that the log is not the one that was stored, and is an error.
-async fn insert(
+pub(crate) async fn insert(
     conn: &mut PgConnection,
     rows: &[Numbered<'_>],
+    id: impl Fn(&NewRow) -> Uuid,
 ) -> sqlx::Result<HashSet<(i64, i64)>> {
     if rows.is_empty() {
         return Ok(HashSet::new());
@@ -260,7 +276,7 @@ async fn insert(
     let senders = column(|n| n.row.key.user.number());
     let times = column(|n| n.row.ts_ms);
     let kinds: Vec<i16> = rows.iter().map(|n| n.row.kind.to_db()).collect();
-    let ids: Vec<_> = rows.iter().map(|n| n.row.key.message_id.0).collect();
+    let ids: Vec<_> = rows.iter().map(|n| id(n.row)).collect();
     let ordinals: Vec<Option<i64>> = rows.iter().map(|n| n.ordinal).collect();
     let bodies: Vec<&str> = rows.iter().map(|n| n.row.body.as_str()).collect();
     let kept = sqlx::query!(
@@ -376,7 +392,7 @@ async fn write_heads(
     .execute(conn)
     .await?
     .rows_affected();
-    if moved == heads.len() as u64 {
+    if moved == heads.len() as u64 || is_planted(Mutant::M11) {
         Ok(())
     } else {
         // Positions only grow, and heads lie below them: the log is not the one that was stored.

@@ -113,7 +113,7 @@ impl Recent {
     }
 
     /// Planted mistake: forgets all others.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "mutants"))]
     pub(super) fn keep_only(&mut self, seqs: &[Seq]) {
         let limits = &self.limits;
         self.entries.retain(|seq, entry| {

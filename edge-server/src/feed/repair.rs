@@ -44,14 +44,14 @@ pub(super) enum Io {
         through: Seq,
         source: Source,
         /// Planted mistake: what `recent` had when the request was made.
-        #[cfg(test)]
+        #[cfg(any(test, feature = "mutants"))]
         had: Vec<Seq>,
     },
     Range {
         id: u64,
         through: Seq,
         source: Source,
-        #[cfg(test)]
+        #[cfg(any(test, feature = "mutants"))]
         had: Vec<Seq>,
     },
 }
@@ -177,7 +177,7 @@ impl Feed {
         if self.io != Io::None || !self.io_retry.is_due(now_ms) {
             return None;
         }
-        #[cfg(test)]
+        #[cfg(any(test, feature = "mutants"))]
         let had: Vec<Seq> = self.recent.iter().map(|(seq, _)| seq).collect();
         let ask = match (self.horizon, self.waiting.first()) {
             (Some(horizon), Some(first)) => {
@@ -194,7 +194,7 @@ impl Feed {
                             listed,
                             through,
                             source,
-                            #[cfg(test)]
+                            #[cfg(any(test, feature = "mutants"))]
                             had,
                         };
                         (io, Ask::Rows(missing))
@@ -204,7 +204,7 @@ impl Feed {
                             id,
                             through,
                             source,
-                            #[cfg(test)]
+                            #[cfg(any(test, feature = "mutants"))]
                             had,
                         };
                         let range = Ask::Range {
@@ -287,7 +287,7 @@ impl Feed {
                     through,
                     source,
                     id,
-                    #[cfg(test)]
+                    #[cfg(any(test, feature = "mutants"))]
                     had,
                 },
                 Answer::Rows(mut fetched),
@@ -308,7 +308,7 @@ impl Feed {
                     self.io_retry.failed(now_ms, id);
                     return;
                 }
-                #[cfg(test)]
+                #[cfg(any(test, feature = "mutants"))]
                 self.forget_since(&had);
                 self.advance(&fetched, through, source, out);
             }
@@ -316,13 +316,13 @@ impl Feed {
                 Io::Range {
                     through,
                     source,
-                    #[cfg(test)]
+                    #[cfg(any(test, feature = "mutants"))]
                     had,
                     ..
                 },
                 Answer::Rows(rows),
             ) => {
-                #[cfg(test)]
+                #[cfg(any(test, feature = "mutants"))]
                 self.forget_since(&had);
                 let to = match rows.last() {
                     // There may be more: the range goes on from the last row of this page.
@@ -343,7 +343,7 @@ impl Feed {
     }
 
     /// Planted mistake: what came while the request was in flight counts as unknown.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "mutants"))]
     fn forget_since(&mut self, had: &[Seq]) {
         if !rule!(DecidedAtTheAnswer) {
             self.recent.keep_only(had);

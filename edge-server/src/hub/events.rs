@@ -143,6 +143,8 @@ impl Hub {
         let mut turn = Turn::default();
         let mut state = self.state.lock();
         let state = &mut *state;
+        #[cfg(feature = "mutants")]
+        self.evict_late(state, now_ms, &mut turn);
         while let Some((deadline_ms, id, channel)) = state.deadlines.front().copied()
             && deadline_ms <= now_ms
         {

@@ -4,8 +4,14 @@ use std::{collections::HashSet, sync::atomic::Ordering};
 
 use hubbub_protocol::{ChannelId, UserId};
 
+#[cfg(feature = "mutants")]
+use super::state::State;
 use super::{Hub, Turn, state::Gate};
 use crate::feed::SocketId;
+
+/// Planted mistake M9: how long a membership is cached.
+#[cfg(feature = "mutants")]
+const CACHED_MS: u64 = 5_000;
 
 impl Hub {
     /// Counts evictions, and losses of the bus. A membership read before the count changed may be stale.
@@ -31,9 +37,27 @@ impl Hub {
     pub(crate) fn evict(&self, channel: ChannelId, user: UserId, now_ms: u64) -> (Turn, u64) {
         let mut turn = Turn::default();
         let mut state = self.state.lock();
+        #[cfg(feature = "mutants")]
+        if hubbub_mutant::planted(hubbub_mutant::Mutant::M9) {
+            let late = (now_ms + CACHED_MS, channel, user);
+            state.late_evictions.push_back(late);
+            return (turn, 0);
+        }
         self.evictions.fetch_add(1, Ordering::Release);
         let listening = state.evict(channel, user, now_ms, &mut turn);
         (turn, listening)
+    }
+
+    /// Planted mistake M9: what is cached has its time.
+    #[cfg(feature = "mutants")]
+    pub(super) fn evict_late(&self, state: &mut State, now_ms: u64, turn: &mut Turn) {
+        while let Some((due_ms, channel, user)) = state.late_evictions.front().copied()
+            && due_ms <= now_ms
+        {
+            state.late_evictions.pop_front();
+            self.evictions.fetch_add(1, Ordering::Release);
+            state.evict(channel, user, now_ms, turn);
+        }
     }
 
     /// The bus is lost, or this pod's lease has lapsed: nothing is relayed before the memberships

@@ -94,6 +94,8 @@ impl Hub {
                 counts: Counts::default(),
                 next_epoch: 1,
                 suspended: true,
+                #[cfg(feature = "mutants")]
+                late_evictions: VecDeque::new(),
             }),
             next_socket: AtomicU64::new(1),
             evictions: AtomicU64::new(0),

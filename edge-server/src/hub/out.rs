@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelId, CloseCode, JoinReply, Seq, replay_frame, reply_ok};
 
 use super::state::Entry;
@@ -90,6 +91,11 @@ impl Outboxes for Out<'_> {
     }
 
     fn synced(&mut self, socket: SocketId, channel: ChannelId, seq: Seq) {
+        if planted(Mutant::M18) {
+            // As a frame like any other, so that what is behind it stays behind it.
+            let frame = hubbub_protocol::synced_frame(channel, seq);
+            return self.touch(socket, |socket| socket.push_text(&frame));
+        }
         if let Some(entry) = self.sockets.get(&socket) {
             entry.socket.with_outbox(|o| o.set_synced(channel, seq));
             self.synced.insert(socket);

@@ -74,6 +74,9 @@ pub(super) struct State {
     pub(super) next_epoch: u64,
     /// There is no lease: everything is held until it is there.
     pub(super) suspended: bool,
+    /// Planted mistake M9: when, and who.
+    #[cfg(feature = "mutants")]
+    pub(super) late_evictions: VecDeque<(u64, ChannelId, UserId)>,
 }
 
 impl State {

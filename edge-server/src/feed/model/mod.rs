@@ -6,16 +6,16 @@ mod healing;
 mod listening;
 mod plan;
 mod random;
-pub(super) mod rules;
 mod serving;
 mod sockets;
 mod store;
 mod world;
 mod writing;
 
-use rules::{Rule, TakenOut};
-
-use super::Counts;
+use super::{
+    Counts,
+    rule::{Rule, TakenOut},
+};
 
 /// Schedules of the normal test run, in two threads.
 const SCHEDULES: u64 = 200_000;

@@ -4,11 +4,13 @@ use std::collections::VecDeque;
 
 use hubbub_protocol::Seq;
 
-use crate::feed::{Answer, Ask, Failure, Feed, Horizon, Limits, Sweeper};
+use crate::feed::{
+    Answer, Ask, Failure, Feed, Horizon, Limits, Sweeper,
+    rule::{self, Rule},
+};
 
 use super::{
     edge::{Edge, Event, Subscription, horizons},
-    rules::{self, Rule},
     sockets::{Cause, Sockets},
     store::{CHANNELS, PARTITIONS, channel_id, channel_of, partition_of},
     world::{CONSUMERS, Outcome, World},
@@ -256,7 +258,7 @@ impl World {
             let now_ms = self.now_ms;
             if fails {
                 self.tell(|_| format!("edge {edge} sweep of {shard} fails"));
-                if !rules::holds(Rule::FailedSweepKeepsItsPositions) {
+                if !rule::holds(Rule::FailedSweepKeepsItsPositions) {
                     let edge = &mut self.edges[edge];
                     edge.sweeper
                         .swept(shard, positions, &[], now_ms, |_| Horizon::NoFeed);

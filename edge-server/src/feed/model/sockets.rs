@@ -5,12 +5,12 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use hubbub_protocol::{ChannelId, CloseCode, JoinReply, Seq};
 
-use crate::feed::{Outboxes, SocketId};
-
-use super::{
-    rules::{self, Rule},
-    store::{CHANNELS, LONGEST, PARTITIONS, channel_of, partition_of},
+use crate::feed::{
+    Outboxes, SocketId,
+    rule::{self, Rule},
 };
+
+use super::store::{CHANNELS, LONGEST, PARTITIONS, channel_of, partition_of};
 
 const BYTES: usize = CHANNELS * (LONGEST + 1) * 2;
 /// The frames are slices of it: two bytes, channel and seq.
@@ -246,7 +246,7 @@ impl Outboxes for Sockets {
             return;
         }
         outbox.outside.retain(|(c, ..)| *c != channel);
-        if !rules::holds(Rule::SyncedIsNeverAhead) {
+        if !rule::holds(Rule::SyncedIsNeverAhead) {
             outbox.queue.push_front((channel, Item::Synced(seq)));
         } else if outbox.is_full() || outbox.rides {
             outbox.outside.push((channel, seq, outbox.joins[channel]));
