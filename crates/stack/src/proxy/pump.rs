@@ -81,7 +81,7 @@ impl<'a> Pump<'a> {
         loop {
             let now = self.look();
             if now.holding[self.way] {
-                self.changed().await;
+                self.changed().await?;
             } else if let Some((read, _)) = self.queue.front() {
                 let due = *read + now.delay;
                 if now.delay.is_zero() || due <= Instant::now() {
@@ -97,15 +97,18 @@ impl<'a> Pump<'a> {
                         ready?;
                         self.read(&from, &to)?;
                     }
-                    () = self.changed() => {}
+                    changed = self.changed() => changed?,
                 }
             } else if self.ended {
                 return Ok(to.shutdown().await?);
             } else {
                 from.readable().await?;
                 // A link that began to hold meanwhile must not let this through.
-                if !self.conditions.has_changed().unwrap_or(true) {
-                    self.read(&from, &to)?;
+                match self.conditions.has_changed() {
+                    Ok(false) => self.read(&from, &to)?,
+                    Ok(true) => {}
+                    // The proxy is gone.
+                    Err(_) => return Err(Failure::Broken),
                 }
             }
         }
@@ -120,10 +123,10 @@ impl<'a> Pump<'a> {
         now
     }
 
-    /// Cancel-safe.
-    async fn changed(&mut self) {
-        // The sender is gone only when the proxy is, and then this task is about to be aborted.
-        self.conditions.changed().await.ok();
+    /// Waits for other conditions; fails when the proxy is gone, since nothing changes any more
+    /// and a wait that ends at once would never yield. Cancel-safe.
+    async fn changed(&mut self) -> Result<(), Failure> {
+        self.conditions.changed().await.map_err(|_| Failure::Broken)
     }
 
     /// Reads once and hands it on if nothing speaks against it; keeps the rest. Not async, so that
@@ -172,7 +175,7 @@ impl<'a> Pump<'a> {
             to.writable().await?;
             let now = self.look();
             if now.holding[self.way] {
-                self.changed().await;
+                self.changed().await?;
                 continue;
             }
             let mut most = now.bytes_per_second.map_or(rest.len(), slice_len);
@@ -192,7 +195,7 @@ impl<'a> Pump<'a> {
                 // Waits for: the time that these bytes take; other conditions.
                 tokio::select! {
                     () = sleep(pause) => {}
-                    () = self.changed() => {}
+                    changed = self.changed() => changed?,
                 }
             }
         }

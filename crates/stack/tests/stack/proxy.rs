@@ -290,3 +290,19 @@ async fn thousand_links_carry_messages_cheaply() {
         assert_eq!(far.forwarded(), [each; 2]);
     }
 }
+
+#[tokio::test]
+async fn dropping_the_proxy_ends_its_connections() {
+    let (proxy, _echo) = echo().await;
+    let mut busy = TcpStream::connect(proxy.addr()).await.unwrap();
+    round_trip(&mut busy, b"before").await;
+    let mut held = TcpStream::connect(proxy.addr()).await.unwrap();
+    round_trip(&mut held, b"before").await;
+    proxy.black_hole(Direction::Both);
+    busy.write_all(b"on its way").await.unwrap();
+    drop(proxy);
+    for stream in [&mut busy, &mut held] {
+        let end = timeout(Duration::from_secs(5), stream.read(&mut [0])).await;
+        assert!(matches!(end.unwrap(), Ok(0) | Err(_)));
+    }
+}
