@@ -6,8 +6,8 @@ use std::{
 };
 
 use hubbub_protocol::{
-    Body, ChannelId, ClientFrame, ErrorBody, ErrorCode, Hello, JoinReply, MessageId, MessageReply,
-    Outcome, RequestId, SendMessage, Seq, ServerFrame, UserId, reply_error, reply_ok,
+    Body, ChannelId, ClientFrame, ErrorBody, ErrorCode, Goodbye, Hello, JoinReply, MessageId,
+    MessageReply, Outcome, RequestId, SendMessage, Seq, ServerFrame, UserId, reply_error, reply_ok,
 };
 use proptest::{collection::vec, prelude::*};
 use tokio::time::Instant;
@@ -856,6 +856,67 @@ fn leave_then_join_asks_in_that_order() {
         matches!(
             frames.as_slice(),
             [ClientFrame::Leave { .. }, ClientFrame::Join { .. }]
+        ),
+        "{frames:?}"
+    );
+}
+
+#[test]
+fn nothing_is_written_after_a_goodbye() {
+    let (mut session, now, id) = (
+        Session::new(Limits::default(), 1),
+        Instant::now(),
+        channel(5),
+    );
+    session.connected(hello(), now);
+    let first = session.send(id, "first".to_owned(), MessageId(Uuid::from_u128(1)), false);
+    let (asked, _) = request(&session.next_frame(now).expect("a message"));
+    let goodbye = Goodbye {
+        reason: "restart".to_owned(),
+        reconnect_after_ms: 70,
+    };
+    session.on_frame(ServerFrame::Goodbye(goodbye), now);
+    session.send(
+        id,
+        "second".to_owned(),
+        MessageId(Uuid::from_u128(2)),
+        false,
+    );
+    session.join(id, None, false);
+    assert_eq!(session.next_frame(now), None);
+    assert_eq!(session.next_due(now), None);
+    // A server that never closes is given up.
+    assert_eq!(session.stalls_at(), Some(now + Limits::default().reply));
+
+    // What was on the wire is answered.
+    let sent = MessageReply {
+        channel: id,
+        message_id: MessageId(Uuid::from_u128(1)),
+        seq: Some(Seq(1)),
+        ts_ms: 1,
+        fence: None,
+    };
+    session.on_frame(reply(&reply_ok(&asked, &sent)), now);
+    let settled = session
+        .outputs
+        .iter()
+        .any(|o| matches!(o, Output::Settled { order, .. } if *order == first));
+    assert!(settled, "{:?}", session.outputs);
+
+    // The rest goes out on the next connection.
+    session.disconnected();
+    assert_eq!(
+        session.take_goodbye_delay(),
+        Some(Duration::from_millis(70))
+    );
+    session.connected(hello(), now);
+    let frames: Vec<_> = std::iter::from_fn(|| session.next_frame(now))
+        .map(|f| request(&f).1)
+        .collect();
+    assert!(
+        matches!(
+            frames.as_slice(),
+            [ClientFrame::Join { .. }, ClientFrame::Message { .. }]
         ),
         "{frames:?}"
     );

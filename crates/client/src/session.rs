@@ -52,7 +52,9 @@ pub(crate) struct Session {
     outbox: Outbox,
     /// Decisions that nobody has taken yet; bounded, since nothing is read until they are.
     pub(crate) outputs: VecDeque<Output>,
-    goodbye: Option<Goodbye>,
+    /// The server is about to close, and since when that is known: nothing more is written, so
+    /// that what is on the wire is answered before the close.
+    goodbye: Option<(Goodbye, Instant)>,
     /// What the last `rate_limited` asked for: close code 4009 refers to it.
     rate_delay: Option<Duration>,
     /// The last text frame, or the moment from which a reply was owed.
@@ -159,7 +161,7 @@ impl Session {
     /// The delay that the server asked for before the next connection, if it named one: of its
     /// own for this client (`goodbye`), so that no jitter is needed.
     pub(crate) fn take_goodbye_delay(&mut self) -> Option<Duration> {
-        let goodbye = self.goodbye.take()?;
+        let (goodbye, _) = self.goodbye.take()?;
         Some(Duration::from_millis(goodbye.reconnect_after_ms))
     }
 
@@ -170,6 +172,9 @@ impl Session {
     /// The next text frame to write, if there is one that may be written now.
     pub(crate) fn next_frame(&mut self, now: Instant) -> Option<String> {
         let max_frame_bytes = self.max_frame_bytes?;
+        if self.goodbye.is_some() {
+            return None;
+        }
         let id = RequestId::Number(self.next_request);
         if let Some(channel) = self.leaves.pop_front() {
             let frame = ClientFrame::Leave { channel }.encode(Some(&id));
@@ -228,6 +233,9 @@ impl Session {
     /// without an event before. To be called after [`Self::tick`].
     pub(crate) fn next_due(&self, now: Instant) -> Option<Instant> {
         self.max_frame_bytes?;
+        if self.goodbye.is_some() {
+            return None;
+        }
         let joins = self.channels.values().filter_map(|l| match l.phase {
             Phase::Delayed(at) => Some(at),
             _ => None,
@@ -240,8 +248,12 @@ impl Session {
             .min()
     }
 
-    /// When the server, if no text frame comes, has owed a reply for too long.
+    /// When the server, if no text frame comes, has owed a reply for too long, or the close after
+    /// its goodbye.
     pub(crate) fn stalls_at(&self) -> Option<Instant> {
+        if let Some((_, said)) = &self.goodbye {
+            return Some(*said + self.limits.reply);
+        }
         if self.requests.is_empty() {
             return None;
         }
@@ -287,7 +299,7 @@ impl Session {
             }
             ServerFrame::Reply { reply_to, result } => self.on_reply(reply_to, result, now),
             ServerFrame::Goodbye(goodbye) => {
-                self.goodbye = Some(goodbye.clone());
+                self.goodbye = Some((goodbye.clone(), now));
                 self.event(Event::Goodbye(goodbye));
             }
             // A second hello says nothing new; a type of a newer server is ignored.
