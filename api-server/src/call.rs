@@ -34,7 +34,7 @@ use crate::{
 
 /// A request's deadline, from its head to its answer. Every part has a shorter one of its own (5 s
 /// for the log and the databases, 8 s for the pods), so this one speaks only when several were slow.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
 /// A request's body, in bytes: what a WebSocket frame may be.
 const BODY_BYTES: usize = limits::FRAME_BYTES;
 

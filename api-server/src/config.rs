@@ -3,6 +3,8 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use hubbub_protocol::{PodId, TOPIC_MESSAGES};
 use hubbub_service::{OpsConfig, config::Mistakes, telemetry::LogConfig, token::TokenConfig};
 
+use crate::server;
+
 /// One process on one machine: two cores of Postgres are kept busy by few connections, and the
 /// core answers two short queries a request.
 const CORE_CONNECTIONS: u32 = 8;
@@ -124,13 +126,10 @@ pub struct Config {
     pub drain_delay_ms: u64,
 
     /// How long a drain may take before what still runs is cut, in seconds. A request ends within
-    /// 10 s by itself and the log's producer is flushed for 5 s at most.
+    /// 10 s by itself, the log's producer is flushed for 5 s at most and the bus for 1 s.
     #[arg(long, env = "HUBBUB_GRACE_S", default_value_t = 30)]
     pub grace_s: u64,
 }
-
-/// The least grace: requests, flush and half a second for the rest.
-const LEAST_GRACE: Duration = Duration::from_millis(15_500);
 
 impl Config {
     /// How long a drain may take.
@@ -178,13 +177,15 @@ impl Config {
             "--max-connections",
             "must be 1 or more",
         );
-        let least = LEAST_GRACE + self.drain_delay();
+        let least = self.drain_delay() + server::LONGEST_DRAIN;
         mistakes.require(
             self.grace() >= least,
             "--grace-s",
             format_args!(
-                "a drain may take {} s with these settings",
-                least.as_secs() + 1
+                "{} is too short: --drain-delay-ms {}, the requests under way and the flush need {}",
+                self.grace_s,
+                self.drain_delay_ms,
+                least.as_secs_f64().ceil(),
             ),
         );
     }
@@ -262,6 +263,18 @@ mod tests {
             "15",
         ]);
         assert_eq!(found.len(), 6, "{found:#?}");
+    }
+
+    #[test]
+    fn grace_holds_delay_requests_and_flush_or_is_refused() {
+        assert_eq!(mistakes(&["--grace-s=18"]), Vec::<String>::new());
+        for (more, need) in [
+            (&["--grace-s=17"][..], "need 18"),
+            (&["--grace-s=18", "--drain-delay-ms=2000"][..], "need 19"),
+        ] {
+            let found = mistakes(more);
+            assert!(found.len() == 1 && found[0].ends_with(need), "{found:?}");
+        }
     }
 
     #[test]

@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Config, bus,
+    Config, bus, call,
     context::{Context, Parts},
     metrics::Metrics,
     routes,
@@ -27,6 +27,13 @@ use crate::{
 const FLUSH: Duration = Duration::from_secs(5);
 /// How long the bus may take for the last publishes.
 const BUS_FLUSH: Duration = Duration::from_secs(1);
+/// What ends beside these: connections that are kept alive, tasks.
+const RESERVE: Duration = Duration::from_millis(500);
+/// The longest that a drain takes once the load balancer has seen it: the grace must hold it.
+pub(crate) const LONGEST_DRAIN: Duration = call::DEADLINE
+    .saturating_add(FLUSH)
+    .saturating_add(BUS_FLUSH)
+    .saturating_add(RESERVE);
 /// Descriptors beside the connections: databases, Kafka, Redis, the ops port, files.
 const OTHER_FILES: u64 = 256;
 

@@ -5,6 +5,8 @@ use hubbub_protocol::{GROUP_DEFAULT, PodId, TOPIC_MESSAGES};
 use hubbub_service::{OpsConfig, config::Mistakes, telemetry::LogConfig};
 use uuid::Uuid;
 
+use crate::consumer::{GRACE, LONGEST_DRAIN};
+
 /// A stock broker refuses a shorter session (`group.min.session.timeout.ms`).
 const SESSION_TIMEOUT_MS: u64 = 6_000;
 /// A third of the session timeout, so that two heartbeats may be lost.
@@ -68,6 +70,11 @@ pub struct Config {
     #[arg(long, env = "HUBBUB_HEARTBEAT_MS", default_value_t = HEARTBEAT_MS)]
     pub heartbeat_ms: u64,
 
+    /// Seconds from SIGTERM to the end, whatever still runs: 8 for the batches, 12 to leave the
+    /// group and 2 for the last announcements are needed at most.
+    #[arg(long, env = "HUBBUB_GRACE_S", default_value_t = GRACE.as_secs())]
+    pub grace_s: u64,
+
     #[command(flatten)]
     pub ops: OpsConfig,
 
@@ -105,6 +112,15 @@ impl Config {
             "--heartbeat-ms",
             "must be above 0 and at most a third of --session-timeout-ms",
         );
+        mistakes.require(
+            self.grace() >= LONGEST_DRAIN,
+            "--grace-s",
+            format_args!(
+                "{} is too short: batches, leaving the group and the last announcements need {}",
+                self.grace_s,
+                LONGEST_DRAIN.as_secs_f64().ceil(),
+            ),
+        );
         let mut named = |value: &str, option| {
             mistakes.require(!value.trim().is_empty(), option, "is empty");
         };
@@ -125,6 +141,11 @@ impl Config {
             name.parse().expect("letters, digits and a dash")
         };
         self.pod_id.clone().unwrap_or_else(random)
+    }
+
+    /// How long a drain may take.
+    pub fn grace(&self) -> Duration {
+        Duration::from_secs(self.grace_s)
     }
 
     pub(crate) fn session_timeout(&self) -> Duration {
@@ -158,6 +179,13 @@ mod tests {
         assert_eq!(config.shard_database_urls.len(), 2);
         assert!(!format!("{config:?}").contains("secret"));
         assert!(config.pod().as_str().starts_with("consumer-"));
+    }
+
+    #[test]
+    fn grace_that_holds_no_drain_is_refused() {
+        assert_eq!(parse(&["--grace-s=22"]).check(), Ok(()));
+        let mistakes = parse(&["--grace-s=21"]).check().expect_err("8 + 12 + 2");
+        assert!(mistakes.to_string().ends_with("need 22"), "{mistakes}");
     }
 
     #[test]

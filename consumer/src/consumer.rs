@@ -10,14 +10,17 @@ use crate::{
     Config,
     metrics::Metrics,
     partition::{BATCH_RECORDS, Shared},
-    partitions::{Partitions, Shown},
+    partitions::{FINISH, Partitions, Shown},
     positions::StorePositions,
     start,
 };
 
-/// From SIGTERM to the end: 8 s for the batches, 12 s for the farewell to the group, 2 s for the
-/// last announcements, and a reserve.
+/// From SIGTERM to the end, unless configured otherwise: [`LONGEST_DRAIN`] and a reserve.
 pub const GRACE: Duration = Duration::from_secs(25);
+/// The longest that a drain takes: batches, the farewell to the group, the last announcements.
+pub(crate) const LONGEST_DRAIN: Duration = FINISH
+    .saturating_add(hubbub_log::CONSUMER_STOP)
+    .saturating_add(LAST_ANNOUNCEMENTS);
 /// How long the last announcements may take in a drain; lost ones the edges' sweep replaces.
 const LAST_ANNOUNCEMENTS: Duration = Duration::from_secs(2);
 

@@ -1,7 +1,7 @@
 //! `hubbub-consumer`: parses, binds, runs.
 use std::{process::ExitCode, sync::Arc};
 
-use hubbub_consumer::{Config, Consumer, GRACE};
+use hubbub_consumer::{Config, Consumer};
 use hubbub_service::{Lifecycle, OnError, config, telemetry};
 use parking_lot::Mutex;
 
@@ -21,6 +21,7 @@ async fn main() -> ExitCode {
     // Reads FAILPOINTS; without the feature there is nothing to set up.
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
+    let grace = config.grace();
     let consumer = match Consumer::bind(config).await {
         Ok(consumer) => consumer,
         Err(error) => {
@@ -39,7 +40,7 @@ async fn main() -> ExitCode {
         let ended = consumer.run(shared).await;
         ended.inspect_err(|error| *failed.lock() = Some(error.exit_code()))
     });
-    let code = lifecycle.finish(GRACE).await;
+    let code = lifecycle.finish(grace).await;
     let failed = *failure.lock();
     failed.unwrap_or(code)
 }

@@ -28,6 +28,7 @@ pub(crate) struct Metrics {
     restarts: Family<Kind, Counter>,
     pub(crate) batch_records: Histogram,
     pub(crate) batch_seconds: Histogram,
+    pub(crate) in_flight: Gauge,
     pub(crate) waiting: Gauge,
     pub(crate) refused: Counter,
 }
@@ -42,6 +43,7 @@ impl Default for Metrics {
             batch_records: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             // 1 ms to 8 s: a commit takes about 3 ms, the write's deadline ends the rest.
             batch_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
+            in_flight: Gauge::default(),
             waiting: Gauge::default(),
             refused: Counter::default(),
         }
@@ -82,6 +84,11 @@ impl Metrics {
             self.batch_seconds.clone(),
         );
         registry.register(
+            "batches_in_flight",
+            "Batches taken from the log and not done with",
+            self.in_flight.clone(),
+        );
+        registry.register(
             "waiting_partitions",
             "Partitions whose shard is away and whose batch is tried again",
             self.waiting.clone(),
@@ -107,5 +114,22 @@ impl Metrics {
 
     pub(crate) fn restart(&self, kind: &'static str) {
         self.restarts.get_or_create(&Kind { kind }).inc();
+    }
+}
+
+/// Counts one batch among those in flight, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Gauge);
+
+impl InFlight {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

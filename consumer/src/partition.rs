@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     announce::announcement,
     batch::{Piece, Pieces},
-    metrics::Metrics,
+    metrics::{InFlight, Metrics},
 };
 
 /// Records in one transaction, about: gathering stops here. More brings nothing (measured).
@@ -72,6 +72,7 @@ impl Partition {
     }
 
     async fn store(&mut self, batch: Vec<LogRecord>) -> Result<(), Ended> {
+        let _in_flight = InFlight::new(&self.shared.metrics);
         let partitions = self.shared.store.log_identity().partitions;
         let mut pieces = Pieces::new(Piece::read(self.number, partitions, batch));
         let mut away = Away::new(&self.shared.metrics);

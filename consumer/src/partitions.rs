@@ -17,7 +17,7 @@ use crate::partition::{Ended, Partition, Shared};
 
 /// How long the tasks may take to finish their batches in a drain: the store ends every write
 /// within its deadline.
-const FINISH: Duration = Duration::from_secs(8);
+pub(crate) const FINISH: Duration = Duration::from_secs(8);
 
 /// What `/debug/state` shows of each partition.
 pub(crate) type Shown = Arc<Mutex<BTreeMap<i32, String>>>;

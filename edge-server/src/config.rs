@@ -5,6 +5,8 @@ use std::{net::SocketAddr, time::Duration};
 use hubbub_protocol::PodId;
 use hubbub_service::{OpsConfig, telemetry::LogConfig, token::TokenConfig};
 
+use crate::drain;
+
 /// One pod of Hubbub: holds WebSockets, listens to the bus for the channels that its sockets
 /// joined, and fans out.
 ///
@@ -114,8 +116,9 @@ pub struct Config {
     #[arg(long, env = "HUBBUB_DRAIN_RATE", default_value_t = 500)]
     pub drain_rate: u64,
 
-    /// Seconds from SIGTERM to the end, whatever still runs. At least the time that
-    /// `--max-connections` take at `--drain-rate`, plus 10.
+    /// Seconds from SIGTERM to the end, whatever still runs. At least `--drain-delay-ms`, the time
+    /// that `--max-connections` take at `--drain-rate`, and some 10 for the last socket's answers
+    /// and the flush.
     #[arg(long, env = "HUBBUB_GRACE_S", default_value_t = 30)]
     pub grace_s: u64,
 
@@ -162,12 +165,17 @@ impl Config {
                 found.push(text);
             }
         };
-        let drain_s = self.max_connections as u64 / self.drain_rate.max(1) + 10;
+        let drain = drain::longest(self.max_connections, self);
         check(
-            self.grace_s >= drain_s,
+            Duration::from_secs(self.grace_s) >= drain,
             format!(
-                "--grace-s {} is too short: {} sockets at --drain-rate {} need {drain_s}",
-                self.grace_s, self.max_connections, self.drain_rate
+                "--grace-s {} is too short: {} sockets at --drain-rate {}, after --drain-delay-ms \
+                 {} and before the flush, need {}",
+                self.grace_s,
+                self.max_connections,
+                self.drain_rate,
+                self.drain_delay_ms,
+                drain.as_secs_f64().ceil(),
             ),
         );
         check(
@@ -213,5 +221,42 @@ impl Config {
     /// Silence after which a socket is dead.
     pub(crate) fn dead_after(&self) -> Duration {
         Duration::from_millis(self.heartbeat_ms) + Duration::from_secs(10)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn mistakes(more: &[&str]) -> Vec<String> {
+        let urls = [
+            "hubbub-edge-server",
+            "--core-database-url=postgres://h/core",
+            "--shard-database-urls=postgres://h/a",
+        ];
+        let config = Config::try_parse_from(urls.iter().chain(more)).expect("parses");
+        config.mistakes()
+    }
+
+    #[test]
+    fn grace_holds_delay_window_and_flush_or_is_refused() {
+        assert_eq!(mistakes(&[]), Vec::<String>::new());
+        let short = |more: &[&str]| match &mistakes(more)[..] {
+            [] => None,
+            [one] => one.rsplit_once("need ").map(|(_, s)| s.to_owned()),
+            more => panic!("{more:?}"),
+        };
+        // Each of the three counts: 0.7 + 20 + 5.25 + 2 + 1 + 1.
+        assert_eq!(short(&["--grace-s=29"]).as_deref(), Some("30"));
+        assert_eq!(short(&["--drain-delay-ms=1700"]).as_deref(), Some("31"));
+        assert_eq!(short(&["--drain-rate=250"]).as_deref(), Some("50"));
+        assert_eq!(short(&["--max-connections=20000", "--grace-s=50"]), None);
+        assert_eq!(short(&["--max-connections=1", "--grace-s=10"]), None);
+        assert_eq!(
+            short(&["--max-connections=1", "--grace-s=9"]).as_deref(),
+            Some("10")
+        );
     }
 }

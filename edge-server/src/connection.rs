@@ -12,7 +12,7 @@ use hubbub_protocol::{
     RequestId, SendMessage, Seq, ServerFrame, UserId, limits, reply_error, reply_ok,
 };
 use serde::Serialize;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -33,8 +33,12 @@ use crate::{
 /// Sends of one socket that wait for the log. At the bound its requests are no longer read: TCP
 /// carries the pressure back to the client.
 const SENDS_IN_FLIGHT: usize = 32;
-/// To write a close frame and what waits before it.
+/// For the answers to what is in flight, a close frame, and what waits before it.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
+/// For the close frame, where the answers took all of that time.
+const LAST_WRITE: Duration = Duration::from_millis(250);
+/// How long a socket stays registered once it is told to close.
+pub(crate) const LONGEST_CLOSE: Duration = CLOSE_DEADLINE.saturating_add(LAST_WRITE);
 /// For the client's own close frame after ours (RFC 6455, 7.1.1).
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -505,7 +509,8 @@ impl Connection {
                 self.answer_send(id, result);
             }
         };
-        if timeout(CLOSE_DEADLINE, answers).await.is_err() {
+        let end_at = Instant::now() + CLOSE_DEADLINE;
+        if timeout_at(end_at, answers).await.is_err() {
             tracing::debug!(
                 connection.id = self.socket.id.0,
                 "closed before the log answered"
@@ -524,7 +529,8 @@ impl Connection {
                 }
             }
         };
-        let written = timeout(CLOSE_DEADLINE, written).await.is_ok();
+        let write_until = end_at.max(Instant::now() + LAST_WRITE);
+        let written = timeout_at(write_until, written).await.is_ok();
         drop(registration);
         if written {
             let answered = async {

@@ -3,12 +3,34 @@
 use std::{sync::Arc, time::Duration};
 
 use hubbub_protocol::{CloseCode, Goodbye, ServerFrame};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
-use crate::{Edge, socket::Socket};
+use crate::{Config, Edge, connection, socket::Socket};
 
-/// To hand what was appended to the log over to it.
-const FLUSH_DEADLINE: Duration = Duration::from_secs(6);
+/// For the reports of what was appended to the log. Every socket has waited for its own sends
+/// before, so that what has no report by now is older than the log's own patience, or its client
+/// is gone; either comes again with the same id.
+const FLUSH_DEADLINE: Duration = Duration::from_secs(2);
+/// For the last events to the bus; what is lost there the feeds repair.
+const BUS_FLUSH_DEADLINE: Duration = Duration::from_secs(1);
+/// To give the lease back, which expires by itself.
+const RELEASE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// The longest that a drain of `sockets` takes, step by step: the grace must hold it.
+pub(crate) fn longest(sockets: usize, config: &Config) -> Duration {
+    let window = every(config).mul_f64(sockets as f64);
+    Duration::from_millis(config.drain_delay_ms)
+        + window
+        + connection::LONGEST_CLOSE
+        + FLUSH_DEADLINE
+        + BUS_FLUSH_DEADLINE
+        + RELEASE_DEADLINE
+}
+
+/// Between two goodbyes.
+fn every(config: &Config) -> Duration {
+    Duration::from_secs(1).div_f64(config.drain_rate.max(1) as f64)
+}
 
 /// The order of a drain, one function (docs/OPERATIONS.md has it for people):
 ///
@@ -25,7 +47,7 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     tracing::info!(sockets, "drain begins");
     sleep(Duration::from_millis(edge.config.drain_delay_ms)).await;
     edge.stop_accepting.cancel();
-    let every = Duration::from_secs(1).div_f64(edge.config.drain_rate.max(1) as f64);
+    let every = every(&edge.config);
     // Handshakes that were under way may still register: each says goodbye to its own socket.
     loop {
         let sockets = edge.hub.all_sockets();
@@ -44,9 +66,18 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     if let Err(error) = edge.chat.flush(FLUSH_DEADLINE).await {
         tracing::warn!(error = %error, "flush the log's producer");
     }
-    edge.publisher.flush().await;
-    if let Err(error) = edge.leases.release(&edge.pod).await {
-        tracing::warn!(error = %error, "release the lease: it expires by itself");
+    if timeout(BUS_FLUSH_DEADLINE, edge.publisher.flush())
+        .await
+        .is_err()
+    {
+        tracing::info!("the bus did not take the last events in time: the feeds repair that");
+    }
+    match timeout(RELEASE_DEADLINE, edge.leases.release(&edge.pod)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => {
+            tracing::warn!(error = %error, "release the lease: it expires by itself");
+        }
+        Err(_) => tracing::warn!("the lease was not released in time: it expires by itself"),
     }
     tracing::info!("drain done");
     edge.drained.cancel();

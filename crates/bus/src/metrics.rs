@@ -13,6 +13,7 @@ pub struct Metrics {
     losses: Labelled,
     /// Probes that came back, that did not, and that could not be sent.
     probes: Labelled,
+    pub(crate) publish_queue: Gauge,
     pub(crate) inbox_depth: Gauge,
     pub(crate) inbox_dropped: Counter,
     pub(crate) foreign: Counter,
@@ -95,6 +96,11 @@ impl Metrics {
             "probes",
             "Messages of this process to itself: heard, failed (published and not heard), unsent",
             self.probes.clone(),
+        );
+        registry.register(
+            "publish_queue",
+            "Commands, publishes above all, that wait to be written to Redis",
+            self.publish_queue.clone(),
         );
         registry.register(
             "inbox_depth",

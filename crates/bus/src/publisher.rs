@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use hubbub_protocol::BusChannel;
+use prometheus_client::metrics::gauge::Gauge;
 use redis::{Client, Cmd, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -50,23 +51,29 @@ struct Command {
     _weight: Weight,
 }
 
-/// Bytes that a waiting command holds.
+/// One waiting command, with the bytes that it holds.
 struct Weight {
     total: Arc<AtomicUsize>,
     bytes: usize,
+    waiting: Gauge,
 }
 
 impl Weight {
-    fn new(total: &Arc<AtomicUsize>, bytes: usize) -> Self {
+    fn new(total: &Arc<AtomicUsize>, bytes: usize, waiting: &Gauge) -> Self {
         total.fetch_add(bytes, Ordering::Relaxed);
-        let total = total.clone();
-        Self { total, bytes }
+        waiting.inc();
+        Self {
+            total: total.clone(),
+            bytes,
+            waiting: waiting.clone(),
+        }
     }
 }
 
 impl Drop for Weight {
     fn drop(&mut self) {
         self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.waiting.dec();
     }
 }
 
@@ -156,7 +163,7 @@ impl Publisher {
             at: Instant::now(),
             answer,
             is_publish,
-            _weight: Weight::new(&self.bytes, bytes),
+            _weight: Weight::new(&self.bytes, bytes, &self.metrics.publish_queue),
         });
         match self.queue.try_send(job) {
             Ok(()) => Ok(()),
@@ -433,5 +440,24 @@ impl PublisherTask {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_is_counted_until_it_is_gone() {
+        let config = Config::new("redis://127.0.0.1:1", "me".parse().expect("an id"));
+        let metrics = Metrics::default();
+        let (publisher, task) = Publisher::new(&config, &metrics);
+        for _ in 0..2 {
+            let offered = publisher.offer(&BusChannel::Pods, Bytes::from_static(b"x"));
+            offered.expect("room");
+        }
+        assert_eq!(metrics.publish_queue.get(), 2);
+        drop(task);
+        assert_eq!(metrics.publish_queue.get(), 0);
     }
 }

@@ -1,6 +1,6 @@
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family},
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
 
@@ -14,6 +14,7 @@ pub(crate) struct Answered {
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     pub(crate) sends: Family<Answered, Counter>,
+    pub(crate) in_flight: Gauge,
     pub(crate) late_reports: Counter,
     pub(crate) publish_refused: Counter,
     pub(crate) unrecorded_changes: Counter,
@@ -27,6 +28,11 @@ impl Metrics {
             "hubbub_chat_sends",
             "Sends by what their sender was told",
             self.sends.clone(),
+        );
+        registry.register(
+            "hubbub_chat_sends_in_flight",
+            "Sends whose sender waits for the answer now",
+            self.in_flight.clone(),
         );
         registry.register(
             "hubbub_chat_late_reports",
@@ -52,5 +58,22 @@ impl Metrics {
 
     pub(crate) fn answered(&self, outcome: &'static str) {
         self.sends.get_or_create(&Answered { outcome }).inc();
+    }
+}
+
+/// Counts one send among those in flight, for as long as it lives.
+#[derive(Debug)]
+pub(crate) struct InFlight(Gauge);
+
+impl InFlight {
+    pub(crate) fn new(metrics: &Metrics) -> Self {
+        metrics.in_flight.inc();
+        Self(metrics.in_flight.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }

@@ -10,7 +10,7 @@ use hubbub_protocol::{BusChannel, ChannelEvent, MessageId, MessageReply, Record,
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
-use crate::{Chat, Error, Metrics, Permit, SEND_DEADLINE};
+use crate::{Chat, Error, Metrics, Permit, SEND_DEADLINE, metrics::InFlight};
 
 /// Settles who answers a sender: the log's report or the sender's deadline, never both. Whoever
 /// comes second sees that it did.
@@ -206,6 +206,7 @@ impl Chat {
             message_id,
             retry: send.retry,
             metrics: metrics.clone(),
+            _in_flight: InFlight::new(metrics),
         })
     }
 }
@@ -231,6 +232,7 @@ pub struct Posting {
     message_id: MessageId,
     retry: bool,
     metrics: Metrics,
+    _in_flight: InFlight,
 }
 
 impl Posting {

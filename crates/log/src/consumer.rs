@@ -13,7 +13,7 @@ use crate::{ConsumerConfig, Error, LogRecord, Metrics, member::Member};
 
 /// How long [`Consumer::stop`] waits for the thread: 2 s for the partitions' tasks, 6 s for a
 /// broker that does not answer the farewell, and a reserve.
-const STOP: Duration = Duration::from_secs(12);
+pub const CONSUMER_STOP: Duration = Duration::from_secs(12);
 
 /// Where each partition goes on.
 pub trait Positions: Send + Sync + 'static {
@@ -165,7 +165,7 @@ impl Consumer {
             return;
         };
         let joined = tokio::task::spawn_blocking(move || thread.join());
-        match tokio::time::timeout(STOP, joined).await {
+        match tokio::time::timeout(CONSUMER_STOP, joined).await {
             Ok(Ok(Ok(()))) => {}
             Ok(_) => tracing::error!("the log's consumer thread panicked"),
             Err(_) => tracing::warn!("the log's consumer did not leave its group in time"),

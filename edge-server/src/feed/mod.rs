@@ -6,7 +6,8 @@
 //! the requests.
 //!
 //! After every call of a method that takes `out`, and when [`Feed::next_due_ms`] has come, the
-//! caller asks [`Feed::next_request`] until it says `None`, and gives each request exactly one
+//! caller lets the feed serve its readers from memory ([`Feed::serve_from_tail`]), asks
+//! [`Feed::next_request`] until it says `None`, and gives each request exactly one
 //! [`Feed::answer`], a failure too (a deadline that passed is one).
 //!
 //! One `Feed` lives from the first listener to the last: 1 -> 0 drops it, and answers to a dropped
@@ -25,6 +26,7 @@ mod retry;
 mod sockets;
 mod state;
 mod sweeper;
+mod tail;
 
 #[cfg(test)]
 mod model;

@@ -80,7 +80,7 @@ impl Feed {
         if cursor == horizon {
             self.open(socket, None, out);
             self.hand_over(socket, out);
-        } else if let Some(reason) = self.away.clone() {
+        } else if let Some(reason) = self.away.clone().filter(|_| !self.tail.covers(cursor)) {
             self.start_unrecovered(socket, reason, out);
         }
     }
@@ -197,6 +197,46 @@ impl Feed {
         }
     }
 
+    /// Serves the readers whose rows are all in memory, as far as their outboxes have room.
+    ///
+    /// What a page of the store has to pass (the channel is not held, the lease is there), this
+    /// has to pass too: it is called where a page could be answered.
+    pub fn serve_from_tail<O: Outboxes>(&mut self, out: &mut O) {
+        let Some(horizon) = self.horizon else {
+            return;
+        };
+        let near = self.readers.iter().filter(|reader| {
+            !reader.closing
+                && reader
+                    .cursor()
+                    .is_some_and(|cursor| cursor < horizon && self.tail.covers(cursor))
+        });
+        let near: Vec<SocketId> = near.map(HasSocket::socket).collect();
+        if near.is_empty() {
+            return;
+        }
+        let mut rows = self.tail.lend();
+        let all = rows.make_contiguous();
+        for socket in near {
+            while let Some(reader) = self.readers.get(socket).filter(|reader| !reader.closing)
+                && let Some(cursor) = reader.cursor().filter(|cursor| *cursor < horizon)
+                && out.under_half(socket)
+            {
+                let above = &all[all.partition_point(|row| row.seq <= cursor)..];
+                let page = &above[..above.len().min(self.limits.page_rows())];
+                let end = match page.last() {
+                    Some(last) if page.len() < above.len() && rule!(TailPageEndsAtItsLastRow) => {
+                        last.seq
+                    }
+                    _ => horizon,
+                };
+                self.counts.pages_from_memory += 1;
+                self.serve_reader(socket, page, end, out);
+            }
+        }
+        self.tail.put_back(rows);
+    }
+
     /// The next page for the readers, if one that is behind has room.
     pub(super) fn next_page<O: Outboxes>(&mut self, now_ms: u64, out: &O) -> Option<Request> {
         if self.page.is_some() || !self.page_retry.is_due(now_ms) {
@@ -207,7 +247,7 @@ impl Feed {
         let mut furthest: Option<Seq> = None;
         let mut longest: Option<(u64, Seq)> = None;
         for reader in self.readers.iter() {
-            let Some(cursor) = reader.cursor().filter(|cursor| *cursor < horizon) else {
+            let Some(cursor) = self.reads_the_store(reader) else {
                 continue;
             };
             behind = true;
@@ -226,6 +266,10 @@ impl Feed {
             (served, cursor) if served + PATIENCE_PAGES <= self.pages => cursor,
             _ => furthest?,
         };
+        // Near the horizon it begins as far down as it is sure to hold everything: those who come
+        // next, with cursors a little lower, find it in the tail.
+        let sure = self.limits.page_rows() as u64 - 1;
+        let from = from.min(Seq(horizon.0.saturating_sub(sure)));
         self.pages += 1;
         let id = self.limits.next_request();
         self.page = Some(Page {
@@ -241,6 +285,12 @@ impl Feed {
                 limit: self.limits.page_rows(),
             },
         })
+    }
+
+    /// The cursor of a reader that is behind and does not find in memory what it lacks.
+    fn reads_the_store(&self, reader: &Reader) -> Option<Seq> {
+        let cursor = reader.cursor()?;
+        (Some(cursor) < self.horizon && !self.tail.covers(cursor)).then_some(cursor)
     }
 
     pub(super) fn page_answered<O: Outboxes>(
@@ -269,6 +319,7 @@ impl Feed {
             last if !rule!(LastPageGoesToItsEnd) => last.map_or(page.from, |last| last.seq),
             _ => page.through,
         };
+        self.tail.extend_down(page.from, end, rows);
         let served: Vec<SocketId> = self
             .readers
             .iter()
@@ -346,15 +397,13 @@ impl Feed {
         // It tells when the store is back, if no reader asks by then.
         self.check = true;
         self.away = Some(failure.reason);
-        self.serve_without_store(|place| matches!(place, Place::At(_)), out);
-        let horizon = self.horizon;
-        let behind = |reader: &Reader| reader.cursor().is_some() && reader.cursor() < horizon;
-        let behind: Vec<_> = self
-            .readers
-            .iter()
-            .filter(|reader| behind(reader))
-            .map(HasSocket::socket)
-            .collect();
+        let lost = self.readers.iter().filter(|reader| !reader.answered);
+        let lost = lost.filter(|reader| self.reads_the_store(reader).is_some());
+        let lost: Vec<SocketId> = lost.map(HasSocket::socket).collect();
+        self.serve_without_store(&lost, out);
+        let behind = self.readers.iter();
+        let behind = behind.filter(|reader| self.reads_the_store(reader).is_some());
+        let behind: Vec<SocketId> = behind.map(HasSocket::socket).collect();
         if behind.is_empty() {
             self.page_retry.succeeded();
         }

@@ -380,6 +380,7 @@ impl Feed {
     /// The horizon becomes known: it is the join point of sockets that have gone on without one.
     fn first_horizon<O: Outboxes>(&mut self, head: Seq, out: &mut O) {
         self.horizon = Some(head);
+        self.tail.start(head);
         if rule!(FirstHeadTrimsRecent) {
             self.recent.remove_through(head);
         }
@@ -474,9 +475,12 @@ impl Feed {
         }
         self.refused = refused;
         self.horizon = Some(to);
-        if rule!(IdsTakeRows) {
-            for row in rows {
+        for row in rows {
+            if rule!(IdsTakeRows) {
                 self.ids.put(row.key, ());
+            }
+            if old.is_none_or(|old| row.seq > old) {
+                self.tail.push(row);
             }
         }
         self.recent.remove_through(to);

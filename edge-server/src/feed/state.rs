@@ -7,6 +7,7 @@ use super::{
     recent::Recent,
     repair::{Announced, Io},
     retry::Retry,
+    tail::Tail,
     sockets::{Attached, BySocket, HasSocket, Place, Reader, Readers},
 };
 
@@ -41,6 +42,8 @@ pub struct Counts {
     pub closed: u64,
     /// Requests to the store that failed.
     pub failed: u64,
+    /// Pages given from the newest rows, which are kept, and not asked of the store.
+    pub pages_from_memory: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -61,6 +64,7 @@ impl std::ops::AddAssign for Counts {
             unrecovered,
             closed,
             failed,
+            pages_from_memory,
         } = other;
         self.repeated += repeated;
         self.resent += resent;
@@ -76,6 +80,7 @@ impl std::ops::AddAssign for Counts {
         self.unrecovered += unrecovered;
         self.closed += closed;
         self.failed += failed;
+        self.pages_from_memory += pages_from_memory;
     }
 }
 
@@ -87,6 +92,8 @@ pub struct Feed {
     /// Through this everything has been delivered to the attached sockets. Never goes back.
     pub(super) horizon: Option<Seq>,
     pub(super) recent: Recent,
+    /// The newest rows, through the horizon.
+    pub(super) tail: Tail,
     /// Of live messages and rows; stops live messages only.
     pub(super) ids: LruCache<MessageKey, ()>,
     /// The announcements not yet applied; the first is the one that `io` fetches for.
@@ -127,6 +134,7 @@ impl Feed {
         Self {
             channel,
             recent: Recent::new(limits.clone()),
+            tail: Tail::new(limits.clone()),
             limits,
             horizon: None,
             ids,
@@ -357,6 +365,10 @@ impl Feed {
         check(
             self.recent.iter().all(|(seq, _)| seq > horizon),
             "a message of recent is at or below the horizon",
+        )?;
+        check(
+            self.tail.is_sound(horizon),
+            "the tail is not what it says that it is",
         )?;
         for reader in self.readers.iter() {
             match reader.place {
