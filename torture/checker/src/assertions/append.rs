@@ -23,8 +23,10 @@ fn one(index: &Index, rows: &[Row], findings: &mut Findings) {
     let mut earliest: Option<&Row> = None;
     let acked = |row: &Row| index.message(row.message).acked;
     for row in rows.iter().rev() {
-        let invoked = index.message(row.message).invoked;
-        if invoked == NEVER {
+        let message = index.message(row.message);
+        let invoked = message.invoked;
+        // Nobody sent it, or it is a second row of its message: other findings.
+        if invoked == NEVER || message.kept != row.seq {
             continue;
         }
         if let Some(later) = earliest {

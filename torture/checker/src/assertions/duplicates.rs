@@ -1,5 +1,9 @@
 //! A3, duplicate: everything once. In the store and in history; handed on; on the wire, except
 //! above the cursor of a later `replay` or join.
+//!
+//! A shadow may come before its row, never after it: the feed remembers ids. It remembers those
+//! that went through it, and not those of the pages that a join reads: so what came between a
+//! join and its first `synced` excuses a shadow, and a join begins anew.
 
 use std::collections::{HashMap, HashSet};
 
@@ -106,8 +110,14 @@ struct Wire<'a> {
     kept: Vec<u32>,
     /// The same of every other seq that a message came with.
     others: HashMap<(u32, u64), u32>,
-    /// The other seq that a message came with.
+    /// The other seq that a message came with since the last join.
     shadow: HashMap<u32, u64>,
+    /// The last join in which each message's kept seq came through the feed.
+    fed: Vec<u32>,
+    /// Counts joins, over all streams.
+    join: u32,
+    /// The join's pages are over.
+    attached: bool,
     connection: u32,
     /// The cursor of the join or replay in force.
     cursor: u64,
@@ -120,6 +130,9 @@ fn wire(index: &Index, findings: &mut Findings) {
         kept: vec![0; index.messages.len()],
         others: HashMap::new(),
         shadow: HashMap::new(),
+        fed: vec![0; index.messages.len()],
+        join: 0,
+        attached: false,
         connection: 0,
         cursor: 0,
     };
@@ -132,9 +145,9 @@ fn wire(index: &Index, findings: &mut Findings) {
             }
             match fact.what {
                 What::Joined(join) => {
-                    wire.cursor = stream.joins[join as usize].point().unwrap_or(0);
-                    wire.floors.allow_above(wire.cursor);
+                    wire.joined(stream.joins[join as usize].point().unwrap_or(0));
                 }
+                What::Synced(_) => wire.attached = true,
                 What::Replay(since) => {
                     wire.cursor = wire.cursor.min(since);
                     wire.floors.allow_above(since);
@@ -154,9 +167,16 @@ impl Wire<'_> {
     fn another(&mut self, connection: u32) {
         self.floors.restart();
         self.others.clear();
-        self.shadow.clear();
         self.connection = connection;
-        self.cursor = 0;
+        self.joined(0);
+    }
+
+    fn joined(&mut self, cursor: u64) {
+        self.cursor = cursor;
+        self.floors.allow_above(cursor);
+        self.shadow.clear();
+        self.join += 1;
+        self.attached = false;
     }
 
     fn came(&mut self, stream: &Stream, at: u64, message: u32, seq: u64, findings: &mut Findings) {
@@ -177,10 +197,9 @@ impl Wire<'_> {
             );
             return;
         }
-        let kept = &mut self.kept[message as usize];
         let is_kept = seq == index.message(message).kept;
         let mark = if is_kept {
-            kept
+            &mut self.kept[message as usize]
         } else {
             self.others.entry((message, seq)).or_default()
         };
@@ -188,16 +207,18 @@ impl Wire<'_> {
             broken("twice on the wire", "came again without a replay");
         }
         *mark = self.floors.epoch();
-        if !is_kept {
-            let shadow = *self.shadow.entry(message).or_insert(seq);
-            if self.floors.seen_here(self.kept[message as usize]) {
-                broken("shadow after its row", "came after the kept copy");
-            } else if shadow != seq {
-                broken(
-                    "id twice on the wire",
-                    &format!("came after a copy with seq {shadow}"),
-                );
+        if is_kept {
+            if self.attached {
+                self.fed[message as usize] = self.join;
             }
+            return;
+        }
+        let shadow = *self.shadow.entry(message).or_insert(seq);
+        if self.fed[message as usize] == self.join {
+            broken("shadow after its row", "came after the kept copy");
+        } else if shadow != seq {
+            let what = format!("came after a copy with seq {shadow}");
+            broken("id twice on the wire", &what);
         }
     }
 }

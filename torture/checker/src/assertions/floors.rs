@@ -44,14 +44,9 @@ impl Floors {
         self.now
     }
 
-    /// Whether what bears this mark was seen here.
-    pub(super) fn seen_here(&self, mark: u32) -> bool {
-        mark >= self.first
-    }
-
     /// Whether what bears this mark may come again with this seq.
     pub(super) fn may_repeat(&self, mark: u32, seq: u64) -> bool {
-        if !self.seen_here(mark) {
+        if mark < self.first {
             return true;
         }
         let next = self.lowest.partition_point(|(epoch, _)| *epoch <= mark);

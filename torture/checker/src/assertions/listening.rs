@@ -47,13 +47,19 @@ impl Had {
         }
     }
 
-    fn take(&mut self, message: u32, at: u64, seq: u64) {
+    fn give(&mut self, message: u32, at: u64, seq: u64) {
         let i = message as usize;
-        if self.marks[i] == self.now {
-            self.seqs[i] = self.seqs[i].min(seq);
-        } else {
+        if self.marks[i] != self.now {
             self.marks[i] = self.now;
             self.given[i] = at;
+            self.seqs[i] = seq;
+        }
+    }
+
+    /// What was not given cannot be moved.
+    fn moved(&mut self, message: u32, seq: u64) {
+        let i = message as usize;
+        if self.marks[i] == self.now {
             self.seqs[i] = seq;
         }
     }
@@ -129,9 +135,8 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                         }
                     }
                 }
-                What::Given { message, seq, .. } | What::Moved { message, seq } => {
-                    had.take(message, fact.at, seq);
-                }
+                What::Given { message, seq, .. } => had.give(message, fact.at, seq),
+                What::Moved { message, seq } => had.moved(message, seq),
                 What::Wire { .. } => {}
             }
         }

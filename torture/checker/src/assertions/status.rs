@@ -1,4 +1,6 @@
-//! A12, regress: a delivery status only rises, and says no more than what the device was given.
+//! A12, regress: a delivery status only rises, and says no more than what the device was given:
+//! where a cursor stands on a row, the device was given that row. (What lies below it is A6's: a
+//! device may have fetched it from history.)
 
 use std::collections::HashMap;
 
@@ -10,15 +12,6 @@ use crate::{
 
 const A12: Assertion = Assertion::A12;
 
-/// What a sender's device was shown of a recipient's.
-#[derive(Debug, Default)]
-struct Shown {
-    delivered: u64,
-    read: u64,
-    /// How many of the channel's rows have been looked at.
-    next: usize,
-}
-
 /// What a recipient's device was given, and above which seq it listened first.
 #[derive(Debug, Default)]
 struct Recipient {
@@ -28,14 +21,14 @@ struct Recipient {
 
 pub(super) fn check(index: &Index, findings: &mut Findings) {
     let recipients = recipients(index);
-    let mut shown: HashMap<(u32, u32, u32), Shown> = HashMap::new();
+    let mut shown: HashMap<(u32, u32, u32), (u64, u64)> = HashMap::new();
     for status in &index.statuses {
         let key = (status.device, status.channel, status.of);
-        let shown = shown.entry(key).or_default();
+        let (delivered, read) = shown.entry(key).or_default();
         findings.checked(A12, 1);
         for (what, before, now) in [
-            ("delivered", &mut shown.delivered, status.delivered),
-            ("read", &mut shown.read, status.read),
+            ("delivered", delivered, status.delivered),
+            ("read", read, status.read),
         ] {
             if now < *before {
                 findings.broken(A12, "regress", Some(status.at), || {
@@ -45,10 +38,12 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
                     )
                 });
             }
-            *before = now.max(*before);
-        }
-        if let Some(recipient) = recipients.get(&(status.of, status.channel)) {
-            given(index, status, shown, recipient, findings);
+            if now > *before {
+                *before = now;
+                if let Some(recipient) = recipients.get(&(status.of, status.channel)) {
+                    given(index, status, recipient, (what, now), findings);
+                }
+            }
         }
     }
 }
@@ -82,33 +77,28 @@ fn recipients(index: &Index) -> HashMap<(u32, u32), Recipient> {
 fn given(
     index: &Index,
     status: &Status,
-    shown: &mut Shown,
     recipient: &Recipient,
+    (what, seq): (&str, u64),
     findings: &mut Findings,
 ) {
     let rows = index.rows_of(status.channel);
-    let start = recipient.start.unwrap_or(0);
-    let first = rows.partition_point(|row| row.seq <= start);
-    shown.next = shown.next.max(first);
-    let through = shown.delivered.max(shown.read);
-    for row in rows[shown.next.min(rows.len())..]
-        .iter()
-        .take_while(|row| row.seq <= through)
-    {
-        shown.next += 1;
-        findings.checked(A12, 1);
-        let at = recipient.given.get(&row.message);
-        if at.is_none_or(|at| *at > status.at) {
-            findings.broken(A12, "delivered to nobody", Some(status.at), || {
-                format!(
-                    "{}: delivered through {}, and it was not given {} (seq {})",
-                    named(index, status),
-                    status.delivered,
-                    index.named(row.message),
-                    row.seq
-                )
-            });
-        }
+    let Ok(place) = rows.binary_search_by_key(&seq, |row| row.seq) else {
+        return;
+    };
+    if recipient.start.is_some_and(|start| seq <= start) {
+        return;
+    }
+    findings.checked(A12, 1);
+    let message = rows[place].message;
+    let at = recipient.given.get(&message);
+    if at.is_none_or(|at| *at > status.at) {
+        findings.broken(A12, "delivered to nobody", Some(status.at), || {
+            format!(
+                "{}: {what} through {seq}, and it was not given {}",
+                named(index, status),
+                index.named(message)
+            )
+        });
     }
 }
 

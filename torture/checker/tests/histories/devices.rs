@@ -1,0 +1,217 @@
+//! What devices do, and what a recorder sees of it.
+
+use hubbub_checker::{Event, history::Via};
+use hubbub_protocol::Seq;
+
+use crate::{
+    feed::{Line, Reply},
+    names,
+    world::{CHANNELS, World, device_name},
+};
+
+impl World {
+    pub(crate) fn open(&mut self, device: usize) {
+        let it = &mut self.devices[device];
+        if it.gone || it.up {
+            return;
+        }
+        it.connection += 1;
+        it.up = true;
+        let opened = Event::Opened {
+            device: device_name(device),
+            user: names::user(it.user),
+            connection: it.connection,
+            pod: format!("edge-{}", it.connection % 3 + 1),
+        };
+        self.say(opened);
+        for stream in device * CHANNELS..(device + 1) * CHANNELS {
+            if !self.out.contains(&stream) {
+                self.join(stream);
+            }
+        }
+    }
+
+    pub(crate) fn close(&mut self, device: usize) {
+        let it = &mut self.devices[device];
+        if !it.up {
+            return;
+        }
+        it.up = false;
+        let connection = it.connection;
+        for stream in device * CHANNELS..(device + 1) * CHANNELS {
+            self.listeners[stream].cut();
+        }
+        self.say(Event::Closed {
+            device: device_name(device),
+            connection,
+            code: None,
+        });
+    }
+
+    pub(crate) fn join(&mut self, stream: usize) {
+        let (device, number) = (stream / CHANNELS, stream % CHANNELS);
+        let connection = self.devices[device].connection;
+        let listener = &mut self.listeners[stream];
+        let channel = &self.channels[number];
+        let reply = if self.store_away {
+            let knows = self.dice.percent(50);
+            listener.join_without_store(knows.then_some(channel.head))
+        } else {
+            listener.join(channel.head, &channel.rows)
+        };
+        let ordered = listener.ordered;
+        let Reply {
+            since,
+            head,
+            recovered,
+        } = reply;
+        let joined = Event::Joined {
+            device: device_name(device),
+            connection,
+            channel: names::channel(number),
+            since: since.map(Seq),
+            head: head.map(Seq),
+            recovered,
+            ordered,
+        };
+        self.say(Event::JoinAsked {
+            device: device_name(device),
+            connection,
+            channel: names::channel(number),
+            since: since.map(Seq),
+            ordered,
+        });
+        self.say(joined);
+        self.flush(stream);
+    }
+
+    pub(crate) fn left(&mut self, stream: usize, evicted: bool) {
+        let device = stream / CHANNELS;
+        self.say(Event::Left {
+            device: device_name(device),
+            connection: self.devices[device].connection,
+            channel: names::channel(stream % CHANNELS),
+            evicted,
+        });
+    }
+
+    pub(crate) fn rejoin(&mut self, stream: usize, fresh: bool) {
+        let device = &self.devices[stream / CHANNELS];
+        let key = (device.user, stream % CHANNELS);
+        let up = device.up;
+        if self.removed.contains(&key) || !self.out.remove(&stream) {
+            return;
+        }
+        if fresh {
+            self.listeners[stream].forget_cursor();
+        }
+        if up {
+            self.join(stream);
+        }
+    }
+
+    pub(crate) fn evict(&mut self, user: usize, channel: usize) {
+        self.removed.insert((user, channel));
+        for stream in self.streams_of(user, channel) {
+            if self.out.insert(stream) {
+                self.listeners[stream].cut();
+                self.left(stream, true);
+            }
+        }
+    }
+
+    /// Writes down what a stream did.
+    pub(crate) fn flush(&mut self, stream: usize) {
+        let (device, channel) = (stream / CHANNELS, names::channel(stream % CHANNELS));
+        let (connection, lag) = (self.devices[device].connection, self.devices[device].lag_us);
+        for line in self.listeners[stream].take() {
+            let name = device_name(device);
+            let record = |message: usize, seq| names::record(message, &self.messages[message], seq);
+            let (wait, event) = match line {
+                Line::Wire { message, seq } => {
+                    let record = record(message, seq);
+                    (
+                        0,
+                        Event::Wire {
+                            device: name,
+                            connection,
+                            record,
+                        },
+                    )
+                }
+                Line::Replay(since) => {
+                    let since = Seq(since);
+                    (
+                        0,
+                        Event::Replay {
+                            device: name,
+                            connection,
+                            channel,
+                            since,
+                        },
+                    )
+                }
+                Line::Synced(seq) => {
+                    let seq = Seq(seq);
+                    (
+                        0,
+                        Event::Synced {
+                            device: name,
+                            connection,
+                            channel,
+                            seq,
+                        },
+                    )
+                }
+                Line::Given {
+                    message,
+                    seq,
+                    catch_up,
+                } => {
+                    let via = if catch_up { Via::CatchUp } else { Via::Live };
+                    let record = record(message, seq);
+                    (
+                        lag,
+                        Event::Given {
+                            device: name,
+                            record,
+                            via,
+                        },
+                    )
+                }
+                Line::Moved { message, seq, from } => {
+                    let record = record(message, seq);
+                    let from = Seq(from);
+                    (
+                        lag,
+                        Event::Moved {
+                            device: name,
+                            record,
+                            from,
+                        },
+                    )
+                }
+            };
+            let at = self.now + wait;
+            if let (0, Line::Given { seq, .. }) = (stream, line) {
+                self.status(at, seq);
+            }
+            self.say_at(at, event);
+        }
+    }
+
+    /// The first device marks what it was given, and reads it one message later.
+    fn status(&mut self, at: u64, seq: u64) {
+        let read = std::mem::replace(&mut self.marked, seq);
+        self.say_at(
+            at + 1_000,
+            Event::Status {
+                device: "writer-0.0".to_owned(),
+                channel: names::channel(0),
+                of: device_name(0),
+                delivered: Seq(seq),
+                read: Seq(read),
+            },
+        );
+    }
+}

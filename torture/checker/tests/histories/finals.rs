@@ -1,0 +1,73 @@
+//! The final reads of a made history.
+
+use std::collections::HashSet;
+
+use hubbub_checker::{Event, history::Paging};
+use hubbub_protocol::Seq;
+
+use crate::{
+    names,
+    world::{BASE, CHANNELS, PARTITIONS, World},
+};
+
+impl World {
+    /// The log, the shards, and what the consumer counts.
+    pub(crate) fn log_and_rows(&mut self) {
+        for partition in 0..PARTITIONS {
+            let number = i32::try_from(partition).unwrap();
+            let mut stored = HashSet::new();
+            let (mut rows, mut duplicates, mut dead) = (0, 0, 0);
+            for (offset, message) in (0..).zip(self.log[partition].clone()) {
+                let seq = u64::try_from(offset).unwrap() + 1 + BASE;
+                let record = message.map(|m| names::record(m, &self.messages[m], seq));
+                self.say(Event::Log {
+                    partition: number,
+                    offset,
+                    record: record.clone(),
+                });
+                match (record, message) {
+                    (Some(record), Some(message)) if stored.insert(message) => {
+                        rows += 1;
+                        self.say(Event::Row {
+                            partition: number,
+                            record,
+                        });
+                    }
+                    (Some(_), _) => duplicates += 1,
+                    (None, _) => {
+                        dead += 1;
+                        self.say(Event::Dead {
+                            partition: number,
+                            offset,
+                        });
+                    }
+                }
+            }
+            self.say(Event::Counts {
+                partition: number,
+                next_offset: i64::try_from(self.log[partition].len()).unwrap(),
+                rows,
+                duplicates,
+                dead,
+            });
+        }
+    }
+
+    pub(crate) fn pages(&mut self) {
+        for channel in 0..CHANNELS {
+            let rows = self.channels[channel].rows.clone();
+            for server in ["api-1", "api-2"] {
+                for (paging, limit) in [(Paging::Forward, 7), (Paging::Backward, 100)] {
+                    let entries = rows.iter().map(|(seq, m)| (Seq(*seq), names::id(*m)));
+                    self.say(Event::Page {
+                        server: server.to_owned(),
+                        channel: names::channel(channel),
+                        paging,
+                        limit,
+                        entries: entries.collect(),
+                    });
+                }
+            }
+        }
+    }
+}

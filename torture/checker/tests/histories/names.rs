@@ -1,0 +1,39 @@
+//! The names of a made history.
+
+use hubbub_checker::history::{Kind, Record};
+use hubbub_protocol::{ChannelId, ChannelLetter, MessageId, Seq, UserId};
+use uuid::Uuid;
+
+pub(crate) fn channel(number: usize) -> ChannelId {
+    ChannelId::new(ChannelLetter::Channel, i64::try_from(number).unwrap() + 1).unwrap()
+}
+
+pub(crate) fn user(number: usize) -> UserId {
+    UserId::new(i64::try_from(number).unwrap() + 1).unwrap()
+}
+
+pub(crate) fn id(message: usize) -> MessageId {
+    MessageId(Uuid::from_u128(0xabcd_0000 + message as u128))
+}
+
+/// A record as it stands in the world's list.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Message {
+    pub(crate) channel: usize,
+    pub(crate) user: usize,
+    pub(crate) kind: Kind,
+}
+
+pub(crate) fn record(number: usize, message: &Message, seq: u64) -> Record {
+    Record {
+        channel: channel(message.channel),
+        seq: Seq(seq),
+        user: user(message.user),
+        id: id(number),
+        sum: match message.kind {
+            Kind::Message => u32::try_from(number).unwrap() * 7 + 1,
+            Kind::Other => 0,
+        },
+        kind: message.kind,
+    }
+}
