@@ -210,3 +210,69 @@ fn sums(systems: &[System], runs: &[Run]) -> Vec<(String, Figures)> {
 fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn comparison(figures: Figures, ordered: Figures) -> Comparison {
+        let run = Run {
+            system: System::Hubbub,
+            seed: 1,
+            figures,
+            parts: vec![("ordered joins".to_owned(), ordered)],
+            verdict: hubbub_checker::Verdict::default(),
+        };
+        Comparison {
+            messages: 1,
+            seconds: 60,
+            seeds: vec![1],
+            at_the_same_time: false,
+            versions: BTreeMap::new(),
+            skipped: Vec::new(),
+            sums: sums(&[System::Hubbub], std::slice::from_ref(&run)),
+            runs: vec![run],
+        }
+    }
+
+    #[test]
+    fn hubbub_is_held_to_its_promises_only() {
+        let good = Figures::default();
+        let late = Figures {
+            out_of_order: 3,
+            out_of_order_by_seq: Some(0),
+            ..Figures::default()
+        };
+        // A plain join may hand on late what had to be repaired; an ordered one may not.
+        assert!(comparison(late.clone(), good.clone()).hubbub_holds());
+        assert!(!comparison(late.clone(), late).hubbub_holds());
+        let breaks: [fn(&mut Figures); 5] = [
+            |f| f.lost_while_away = 1,
+            |f| f.doubled = 1,
+            |f| f.unanswered = 1,
+            |f| f.acked_not_stored = Some(1),
+            |f| f.out_of_order_by_seq = Some(1),
+        ];
+        for (n, broken) in breaks.iter().enumerate() {
+            let mut figures = good.clone();
+            broken(&mut figures);
+            assert!(!comparison(figures, good.clone()).hubbub_holds(), "{n}");
+        }
+    }
+
+    #[test]
+    fn sums_are_by_system_and_part() {
+        let one = Figures {
+            sent: 2,
+            acked_not_stored: Some(1),
+            latencies_us: vec![3, 1],
+            ..Figures::default()
+        };
+        let comparison = comparison(one.clone(), Figures::default());
+        let runs = [comparison.runs.clone(), comparison.runs].concat();
+        let sums = sums(&[System::Hubbub], &runs);
+        let names: Vec<&str> = sums.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["Hubbub", "Hubbub, ordered joins"]);
+        assert_eq!((sums[0].1.sent, sums[0].1.acked_not_stored), (4, Some(2)));
+    }
+}

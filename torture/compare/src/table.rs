@@ -109,9 +109,10 @@ const READING: &str = "\
 
 - **owed**: an acknowledged message, times the devices that joined its channel before it was sent.
 - **lost**: owed and never on the device's screen, although the device was back and joined for at \
-least five seconds after the last answer. **unnoticed**: the application had no sign of it: the \
-connection was up all the while, or the server said that everything had been caught up. The others \
-fell into a reconnect, which an application can see.
+least five seconds after the last answer. **unnoticed**: the device's connection stayed up for two \
+seconds or more after the acknowledgement (for a silenced client, until it noticed), or the server \
+said that everything had been caught up. The others fell into a reconnect, which an application can \
+see.
 - **shown twice, out of order**: as the library hands messages to the application. Out of order is \
 only what one sender said after the earlier message had been acknowledged. Where messages carry a \
 position, the second figure is for a list sorted by it.
@@ -158,9 +159,11 @@ shards of Postgres; the Rust client. Half of the listeners join plainly, half as
 - **The seed's flow by its letter**: an edge publishes on the Redis channel, produces to Kafka \
 without waiting for it, and acknowledges; edges that subscribed look up the members and write to \
 their sockets. Nothing is repaired, nothing is resumed. Added, because any client would: \
-reconnects, joining again, resends with the same id. Added on the servers: Redis connections come \
-back and subscribe again at once, and a join is answered only when the subscription is confirmed. \
-The members are in memory, where the seed asks the database.
+reconnects, joining again, resends with the same id. Added on the servers: a message that \
+Redis did not take is refused, Redis connections come back and subscribe again at once (Hubbub's \
+own bus crate, which is quicker than most), and a join is answered only when the subscription is \
+confirmed. The members are in memory, where the seed asks the database; the consumer is left out, \
+since nobody reads its table.
 - **socket.io, Redis adapter**: as the documentation recommends it: ioredis, acknowledgements with \
 `retries` and `ackTimeout` on the client, rooms joined in the connection handler.
 - **socket.io, Redis Streams adapter**: the same with `connectionStateRecovery`, its best case. Its \
@@ -179,8 +182,9 @@ an application adds: ids in a database, the client's last offset in `auth`, and 
 reconnect. That application is not part of this comparison; it would close what a reconnect loses, \
 and with a unique key what a resend doubles. It would not by itself notice what a broken Redis \
 connection loses while the sockets stay up.
-- They are quicker when nothing fails: no log has to acknowledge before a message is shown, and a \
-listener on the writer's own server does not even wait for Redis.
+- They are quicker: no log has to acknowledge before a message is shown, and with the pub/sub \
+adapter a listener on the writer's own server does not even wait for Redis. While Redis is away \
+that adapter acknowledges and goes on among the clients of one server, where the others wait.
 - The servers' Kafka, Postgres and HAProxy had no faults here; the torture suite does that to Hubbub.
 - A count of zero in so many deliveries bounds the rate, it does not prove that there is none.
 ";
@@ -218,5 +222,78 @@ fn latency(figures: &Figures) -> String {
     match (quantile(500), quantile(990)) {
         (Some(half), Some(most)) => format!("{half} / {most} ms"),
         _ => NEVER.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn comparison() -> Comparison {
+        let ours = Figures {
+            acked: 3_000,
+            owed: 27_000,
+            out_of_order: 2,
+            out_of_order_by_seq: Some(0),
+            acked_not_stored: Some(0),
+            shown_not_stored: Some(0),
+            latencies_us: vec![4_000, 5_000, 900_000],
+            ..Figures::default()
+        };
+        let theirs = Figures {
+            acked: 2_999,
+            owed: 26_991,
+            lost_unnoticed: 100,
+            lost_while_away: 35,
+            lost_by_fault: BTreeMap::from([("Redis killed".to_owned(), 135)]),
+            ..Figures::default()
+        };
+        Comparison {
+            messages: 3_000,
+            seconds: 60,
+            seeds: vec![4, 5],
+            at_the_same_time: true,
+            versions: BTreeMap::from([("socket.io".to_owned(), "4.8.4".to_owned())]),
+            skipped: vec![Skipped {
+                system: System::SeedFlow,
+                why: "it is not built".to_owned(),
+            }],
+            sums: vec![
+                (System::Hubbub.to_string(), ours),
+                (System::SocketioRedis.to_string(), theirs),
+            ],
+            runs: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_page_has_the_figures() {
+        let page = markdown(&comparison());
+        let ours =
+            "| Hubbub | 3000 | 27000 | 0 | 0 | 0 | 2 / 0 sorted | 0 | 0 | 0 | 0 | 5 / 5 ms |";
+        assert!(page.contains(ours), "{page}");
+        let theirs = "| socket.io, Redis adapter | 2999 | 26991 | 135 (0.50 %) | 100 |";
+        assert!(page.contains(theirs), "{page}");
+        assert!(page.contains("seeds 4, 5"), "{page}");
+        assert!(page.contains("the seed's flow by its letter was skipped: it is not built."));
+        assert!(page.contains("Versions: socket.io 4.8.4."));
+    }
+
+    #[test]
+    fn every_row_has_as_many_cells_as_its_header() {
+        let page = markdown(&comparison());
+        let mut width = None;
+        let mut rows = 0;
+        for line in page.lines() {
+            let cells = line.starts_with('|').then(|| line.matches('|').count());
+            if let (Some(cells), Some(width)) = (cells, width) {
+                assert_eq!(cells, width, "{line}");
+                rows += 1;
+            }
+            width = cells;
+        }
+        // Two tables: the rules below their headers, and two rows of each.
+        assert_eq!(rows, 6);
     }
 }

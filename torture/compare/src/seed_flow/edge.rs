@@ -257,7 +257,10 @@ async fn probes(listener: TcpListener, edge: &Edge) {
 
 async fn answer(mut stream: TcpStream, status: &str) -> std::io::Result<()> {
     let mut request = [0; 1024];
-    stream.read(&mut request).await?;
+    // HAProxy's request is short, and the same for every path.
+    if stream.read(&mut request).await? == 0 {
+        return Ok(());
+    }
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).await
 }
