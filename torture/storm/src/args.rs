@@ -31,6 +31,11 @@ pub struct StormArgs {
     #[arg(long, default_value_t = 32.0)]
     pub settle_s: f64,
 
+    /// Seconds that a roll waits after an edge is ready again: HAProxy gives a new server its
+    /// full share after 10 s only, and what does not come to it is carried by the next one.
+    #[arg(long, default_value_t = 10.0)]
+    pub pause_s: f64,
+
     /// Only the storms with these names, separated by commas: `edge-kill`, `haproxy-reload`,
     /// `haproxy-kill`, `roll`.
     #[arg(long, value_delimiter = ',')]
@@ -52,6 +57,10 @@ pub struct StormArgs {
 impl StormArgs {
     pub(crate) fn settle(&self) -> Duration {
         Duration::from_secs_f64(self.settle_s.max(0.0))
+    }
+
+    pub(crate) fn pause(&self) -> Duration {
+        Duration::from_secs_f64(self.pause_s.max(0.0))
     }
 
     pub(crate) fn wants(&self, storm: &str) -> bool {

@@ -9,10 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::{
     DrainArgs, Refusal, Roll,
     crowd::Crowd,
+    ending::Ending,
     http_load::HttpLoad,
     output,
-    storm::ending,
-    storm_report::Ending,
     town::{Plan, Town},
     writers::Writers,
 };
@@ -103,7 +102,7 @@ async fn rolls(town: &Town, args: &DrainArgs) -> anyhow::Result<DrainReport> {
     }
     posts.finish().await;
     let ledger = writers.finish().await;
-    report.ending = ending(town, &crowd, ledger).await?;
+    report.ending = Ending::of(town, &crowd, &ledger).await?;
     if report.ending.sends.unknown > 0 {
         let unknown = report.ending.sends.unknown;
         report.wrong.push(format!("{unknown} sends were unknown"));
@@ -212,6 +211,7 @@ impl DrainReport {
                 "too short a grace: {process} ends with {exit_code:?}: {message}"
             ));
         }
+        lines.extend(self.ending.notes.iter().map(|note| format!("note: {note}")));
         lines.extend(self.wrong.iter().map(|wrong| format!("WRONG: {wrong}")));
         lines.push(if self.passed() { "passed" } else { "failed" }.to_owned());
         lines.join("\n")

@@ -10,10 +10,13 @@
 #![warn(missing_docs)]
 
 mod args;
+mod costs;
 mod crowd;
 mod diff;
 mod drain;
+mod ending;
 mod http_load;
+mod leg;
 mod life;
 mod meter;
 mod output;
@@ -25,7 +28,13 @@ mod town;
 mod writers;
 
 pub use args::{DrainArgs, StormArgs};
+pub use costs::{Queries, Rss};
+pub use diff::Diff;
 pub use drain::{DrainReport, drain, run_drain};
+pub use ending::Ending;
+pub use leg::Leg;
 pub use roll::{Refusal, Roll};
+pub use stats::Spread;
 pub use storm::{run_storm, storm};
-pub use storm_report::{Ending, Leg, Queries, Rss, StormReport};
+pub use storm_report::{Storm, StormReport};
+pub use writers::Sends;

@@ -1,22 +1,20 @@
 //! Thousands of sockets lose their connection at once.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
-use hubbub_protocol::ChannelId;
 use hubbub_stack::Service;
 use tokio::time::{Instant, sleep};
 
 use crate::{
     StormArgs,
+    costs::{Queries, Rss},
     crowd::Crowd,
+    ending::Ending,
+    leg::Leg,
     life::Outage,
     meter::{Meter, Process, rss},
     output,
-    storm_report::{Ending, Leg, Queries, Rss, Storm, StormReport},
+    storm_report::{Storm, StormReport},
     town::{Plan, Town},
     writers::Writers,
 };
@@ -29,8 +27,6 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const RELOAD: Duration = Duration::from_secs(5);
 /// How long the questions to the store are counted while nothing happens.
 const CALM: Duration = Duration::from_secs(10);
-/// For the last messages to reach everybody (contract P7 and a busy machine).
-const QUIET: Duration = Duration::from_secs(20);
 
 /// Runs the storms, prints a table, writes `storm.json`. `true`: nothing was lost or doubled, and
 /// every target was met.
@@ -71,8 +67,10 @@ struct Scene<'a> {
     /// Of an edge without sockets, and of one socket.
     edge_empty: u64,
     edge_bytes: u64,
-    ordinary_a_second: f64,
+    ordinary_a_second: BTreeMap<String, f64>,
     settle: Duration,
+    /// Between two processes of a roll.
+    pause: Duration,
 }
 
 async fn weather(town: &Town, args: &StormArgs) -> anyhow::Result<StormReport> {
@@ -94,8 +92,9 @@ async fn weather(town: &Town, args: &StormArgs) -> anyhow::Result<StormReport> {
         edge_empty: mean(&empty),
         edge_bytes: (mean(&full).saturating_sub(mean(&empty))) * full.len() as u64
             / args.sockets as u64,
-        ordinary_a_second: 0.0,
+        ordinary_a_second: BTreeMap::new(),
         settle: args.settle(),
+        pause: args.pause(),
     };
     scene.measure_calm(args.settle().min(CALM)).await?;
     sleep(args.settle().saturating_sub(CALM)).await;
@@ -120,7 +119,7 @@ async fn weather(town: &Town, args: &StormArgs) -> anyhow::Result<StormReport> {
         arrival_ms,
         client_bytes,
         edge_bytes: scene.edge_bytes,
-        ordinary_a_second: scene.ordinary_a_second,
+        ordinary_a_second: scene.ordinary_a_second.clone(),
         storms,
         ending,
         ..StormReport::default()
@@ -141,9 +140,17 @@ impl Scene<'_> {
         let begun = Instant::now();
         sleep(window).await;
         self.meter.look(&self.town.stack).await?;
-        let more = total(&self.questions()) - total(&before);
-        self.ordinary_a_second = more as f64 / begun.elapsed().as_secs_f64();
+        let seconds = begun.elapsed().as_secs_f64();
+        let more = less(self.questions(), &before).into_iter();
+        self.ordinary_a_second = more.map(|(kind, n)| (kind, n as f64 / seconds)).collect();
         Ok(())
+    }
+
+    fn ordinary_for(&self, time: Duration) -> BTreeMap<String, f64> {
+        let rates = self.ordinary_a_second.iter();
+        rates
+            .map(|(kind, rate)| (kind.clone(), rate * time.as_secs_f64()))
+            .collect()
     }
 
     fn questions(&self) -> BTreeMap<String, u64> {
@@ -154,12 +161,17 @@ impl Scene<'_> {
         self.meter.family("hubbub_edge_feed_events_total")
     }
 
+    fn handshakes(&self) -> BTreeMap<String, u64> {
+        self.meter.family("hubbub_edge_handshakes_total")
+    }
+
     /// One storm, waited out, and the calm after it.
     async fn storm(&mut self, name: &str) -> anyhow::Result<Storm> {
         output::say(&format!("storm: {name}"));
         let stack = &self.town.stack;
         self.meter.look(stack).await?;
         let (questions, feed_events) = (self.questions(), self.feed_events());
+        let handshakes = self.handshakes();
         let begun = Instant::now();
         let mut legs = Vec::new();
         match name {
@@ -172,9 +184,10 @@ impl Scene<'_> {
             }
             "haproxy-reload" => {
                 let haproxy = stack.haproxy();
-                haproxy.reload();
+                haproxy.reloaded().await?;
+                let ready = begun.elapsed();
                 sleep(RELOAD).await;
-                legs.push((haproxy.name(), begun, Duration::ZERO, begun.elapsed(), None));
+                legs.push((haproxy.name(), begun, Duration::ZERO, ready, None));
             }
             "haproxy-kill" => {
                 let haproxy = stack.haproxy();
@@ -184,7 +197,10 @@ impl Scene<'_> {
                 legs.push((haproxy.name(), begun, ended, begun.elapsed(), None));
             }
             _ => {
-                for edge in stack.edges() {
+                for (n, edge) in stack.edges().iter().enumerate() {
+                    if n > 0 {
+                        sleep(self.pause).await;
+                    }
                     legs.push(self.roll(edge).await?);
                 }
             }
@@ -197,7 +213,7 @@ impl Scene<'_> {
         let queries = Queries {
             by_kind: less(self.questions(), &questions),
             feed_events: less(self.feed_events(), &feed_events),
-            ordinary: self.ordinary_a_second * lasted.as_secs_f64(),
+            ordinary: self.ordinary_for(lasted),
             bound: (self.town.channels.len() * stack.edges().len()) as u64,
         };
         let legs = self.legs(name, legs);
@@ -207,6 +223,7 @@ impl Scene<'_> {
             legs,
             lasted_ms: lasted.as_millis() as u64,
             queries,
+            handshakes: less(self.handshakes(), &handshakes),
             rss: Vec::new(),
         };
         for process in self.meter.look(stack).await? {
@@ -220,7 +237,7 @@ impl Scene<'_> {
         Ok(storm)
     }
 
-    /// SIGTERM, the end, the start. The next edge follows as soon as this one is ready again.
+    /// SIGTERM, the end, the start.
     async fn roll(&mut self, edge: &Service) -> anyhow::Result<Timeline> {
         self.meter.look_at(edge).await?;
         let signal = Instant::now();
@@ -251,16 +268,12 @@ impl Scene<'_> {
 
     async fn end(&mut self, writers: Writers) -> anyhow::Result<Ending> {
         let ledger = writers.finish().await;
-        ending(self.town, &self.crowd, ledger).await
+        Ending::of(self.town, &self.crowd, &ledger).await
     }
 }
 
 /// Process, signal, until its end, until it was ready again, exit code.
 type Timeline = (String, Instant, Duration, Duration, Option<i32>);
-
-fn total(by_kind: &BTreeMap<String, u64>) -> u64 {
-    by_kind.values().sum()
-}
 
 fn less(after: BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMap<String, u64> {
     let of = |kind: &str| before.get(kind).copied().unwrap_or(0);
@@ -268,46 +281,4 @@ fn less(after: BTreeMap<String, u64>, before: &BTreeMap<String, u64>) -> BTreeMa
     all.map(|(kind, sum)| (kind.clone(), sum - of(&kind)))
         .filter(|(_, more)| *more > 0)
         .collect()
-}
-
-/// Waits until all is quiet and compares every socket with the store.
-pub(crate) async fn ending(
-    town: &Town,
-    crowd: &Crowd,
-    ledger: Arc<parking_lot::Mutex<crate::writers::Ledger>>,
-) -> anyhow::Result<Ending> {
-    town.wait_stored().await?;
-    let http = town.http()?;
-    let mut stored: HashMap<ChannelId, Vec<u64>> = HashMap::new();
-    let mut missing = ledger.lock().acked.clone();
-    for channel in &town.channels {
-        let history = town.history(&http, *channel).await?;
-        for (_, id) in &history {
-            missing.remove(id);
-        }
-        let seqs = history.into_iter().map(|(seq, _)| seq);
-        stored.insert(*channel, seqs.collect());
-    }
-    let quiet = crowd.wait_synced(&stored, QUIET).await;
-    let (diff, mut words) = crowd.compare(&stored);
-    let broken = crowd.broken();
-    words.extend(
-        broken
-            .iter()
-            .take(20)
-            .map(|(n, what)| format!("socket {n}: {what}")),
-    );
-    words.extend(town.panics());
-    let ledger = ledger.lock();
-    if ledger.sends.failed + ledger.sends.full > 0 {
-        words.extend(ledger.words.iter().cloned());
-    }
-    Ok(Ending {
-        sends: ledger.sends.clone(),
-        stored: stored.values().map(|seqs| seqs.len() as u64).sum(),
-        acked_missing: missing.len() as u64,
-        diff,
-        quiet_ms: quiet.as_millis() as u64,
-        words,
-    })
 }
