@@ -19,9 +19,9 @@ pub(crate) use style::STYLE;
 use svg::{Anchor, Svg};
 
 /// Width of the names and scales.
-pub(crate) const GUTTER: f64 = 176.0;
+pub(crate) const GUTTER: f64 = 218.0;
 /// Width of the plot.
-pub(crate) const PLOT: f64 = 1044.0;
+pub(crate) const PLOT: f64 = 1004.0;
 
 /// The chart's two halves, of the same height.
 #[derive(Debug)]
@@ -65,9 +65,10 @@ pub(crate) fn draw(report: &Report) -> Chart {
     } = drawing;
     // What lies behind the bands is only known once their height is.
     let behind = behind(report, top, y - 20.0);
+    let before = before(report, top, y - 20.0);
     Chart {
         gutter: gutter.0,
-        plot: format!("{behind}{}", plot.0),
+        plot: format!("{behind}{}{before}", plot.0),
         height: y,
     }
 }
@@ -113,6 +114,20 @@ fn behind(report: &Report, top: f64, bottom: f64) -> String {
     for second in scale.ticks() {
         let x = scale.x(second * 1_000_000);
         svg.line("grid", [x, top, x, bottom]);
+    }
+    svg.0
+}
+
+/// The violations' moments as lines through all bands.
+fn before(report: &Report, top: f64, bottom: f64) -> String {
+    let scale = Scale::new(report.measures.end_us, PLOT);
+    let mut svg = Svg::default();
+    let moments = report.verdict.violations.iter().filter_map(|v| v.at_us);
+    let mut pixels: Vec<u64> = moments.map(|at_us| scale.x(at_us) as u64).collect();
+    pixels.sort_unstable();
+    pixels.dedup();
+    for x in pixels {
+        svg.line("broken-line", [x as f64, top - 6.0, x as f64, bottom]);
     }
     svg.0
 }

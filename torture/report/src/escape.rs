@@ -28,8 +28,7 @@ pub(crate) fn cell(text: &str) -> String {
         match c {
             '&' => out.push_str("&amp;"),
             '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '|' | '*' | '_' | '`' | '[' | ']' | '\\' | '~' | '#' | '!' => {
+            '|' | '*' | '`' | '[' | ']' | '\\' => {
                 out.push('\\');
                 out.push(c);
             }
@@ -58,7 +57,7 @@ mod tests {
             markup(text),
             "&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;&amp;&quot;&#10;\u{fffd}|"
         );
-        assert_eq!(cell("a|b <i>`c`\nd*"), "a\\|b &lt;i&gt;\\`c\\` d\\*");
+        assert_eq!(cell("a|b <i>`c`\nd*"), "a\\|b &lt;i>\\`c\\` d\\*");
         let json = script_json(r#"["</script>&"]"#);
         assert_eq!(json, r#"["\u003c/script\u003e\u0026"]"#);
         let back: Vec<String> = serde_json::from_str(&json).unwrap();

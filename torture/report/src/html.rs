@@ -33,7 +33,7 @@ pub(crate) fn page(report: &Report) -> String {
          <p>{mutant}{bound}</p>\n{cards}\n\
          <div class=\"scroll\">\n\
          <svg class=\"chart gutter\" width=\"{gutter_width}\" height=\"{height}\" \
-         aria-hidden=\"true\">{gutter}</svg>\n\
+         viewBox=\"0 0 {gutter_width} {height}\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{gutter}</svg>\n\
          <svg class=\"chart plot\" width=\"{plot_width}\" height=\"{height}\" \
          data-end-us=\"{end_us}\">{plot}\
          <rect id=\"span\" x=\"0\" y=\"0\" width=\"0\" height=\"{height}\"/>\

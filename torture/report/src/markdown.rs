@@ -225,6 +225,11 @@ impl Page {
 
     fn kinds(&mut self, report: &Report) {
         self.heading("Faults by kind");
+        self.line("");
+        self.line(
+            "Detected: the first effect on any client, or repair, after the start. Where faults \
+             overlap it may be another one's.",
+        );
         self.table(
             "Kind | > Injected | > Vacuous | > Detected p50 | > max | > Send outage p50 | > max \
              | > Recovery p50 | > max",
@@ -326,8 +331,8 @@ impl Page {
         self.line("```");
         self.line("");
         self.line(format!(
-            "Commit {}. {}. `schedule.json` is what was drawn from the seed, `history.jsonl` what \
-             was recorded.",
+            "`./dev torture replay DIR` runs the schedule of this directory again, `./dev torture \
+             check DIR` judges its history again. Commit {}; {}.",
             cell(&run.commit),
             cell(&run.machine)
         ));

@@ -84,7 +84,7 @@ impl<'a> Pass<'a> {
         }
     }
 
-    fn given(&mut self, at_us: u64, event: &Event) {
+    fn given(&mut self, at_us: u64, event: &'a Event) {
         let Event::Given {
             device,
             record,
@@ -97,9 +97,7 @@ impl<'a> Pass<'a> {
             return;
         };
         let message = &self.index.messages[no as usize];
-        let Some(pair) = self.listeners.find(device, message.channel) else {
-            return;
-        };
+        let pair = self.listeners.pair(device, message.channel);
         self.recovery.given(at_us, pair, message.rank);
         let pair = &mut self.listeners.pairs[pair as usize];
         pair.given.insert(message.rank);

@@ -172,8 +172,9 @@ impl Bound {
                  failures (rule of three: 3/n)."
             ),
             None if *violations > 0 => format!(
-                "{violations} violations in a run with {trials} faults that had an effect: no \
-                 bound is claimed."
+                "{violations} violation{} in a run with {trials} faults that had an effect: no \
+                 bound is claimed.",
+                if *violations == 1 { "" } else { "s" }
             ),
             None if *trials == 0 => "No fault had an effect: this run bounds nothing.".into(),
             None => "The run is not valid: it bounds nothing.".into(),

@@ -42,12 +42,14 @@ pub(crate) fn count(n: u64) -> String {
     text
 }
 
-/// A share as percent. What is not all is never shown as 100 %.
+/// A share as percent. What is not all is never shown as 100 %, what is not none never as 0 %.
 pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or("–".into(), |share| {
         let percent = share * 100.0;
-        if percent < 100.0 {
-            format!("{:.2} %", percent.min(99.99))
+        if percent <= 0.0 {
+            "0 %".into()
+        } else if percent < 100.0 {
+            format!("{:.2} %", percent.clamp(0.01, 99.99))
         } else {
             "100 %".into()
         }
@@ -83,8 +85,19 @@ mod tests {
             [0, 999, 1_000, 1_234_567].map(count),
             ["0", "999", "1,000", "1,234,567"]
         );
-        let shares = [None, Some(1.0), Some(0.999_999), Some(0.5)].map(percent);
-        assert_eq!(shares, ["–", "100 %", "99.99 %", "50.00 %"]);
+        let shares = [
+            None,
+            Some(1.0),
+            Some(0.999_999),
+            Some(0.5),
+            Some(1e-9),
+            Some(0.0),
+        ];
+        let shares = shares.map(percent);
+        assert_eq!(
+            shares,
+            ["–", "100 %", "99.99 %", "50.00 %", "0.01 %", "0 %"]
+        );
         assert_eq!(kind(FaultKind::EdgeCrashAfterAck), "edge crash after ack");
     }
 }

@@ -29,7 +29,10 @@ impl Drawing<'_> {
         }
         for (row, (kind, class)) in Repairs::KINDS.iter().zip(classes).enumerate() {
             let total = repairs.feed_events.get(*kind).copied().unwrap_or(0);
-            let name = format!("{} · {}", kind.replace('_', " "), count(total));
+            let mut name = kind.replace('_', " ");
+            if repairs.sampled {
+                name = format!("{name} · {}", count(total));
+            }
             self.legend(row, class, &name);
         }
         let greatest = bins.iter().map(|bin| bin.iter().sum::<u64>()).max();
@@ -71,13 +74,8 @@ impl Drawing<'_> {
         let seconds = self.report.measures.seconds.len().max(1);
         let second_px = PLOT / seconds as f64;
         let visible = (LEAST_WIDTH / second_px).ceil() as usize;
-        let sampled = sampled_every_us.div_ceil(1_000_000) as usize;
-        // A sample that comes a little late must not leave every other bar empty.
-        let sampled = if sampled_every_us > 0 {
-            sampled.max(1)
-        } else {
-            1
-        };
+        // To the next second: samples come a little early or late.
+        let sampled = (sampled_every_us as f64 / 1e6).round() as usize;
         visible.max(sampled).max(1)
     }
 

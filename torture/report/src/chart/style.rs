@@ -47,7 +47,7 @@ pub(crate) const STYLE: &str = "
 .lost { fill: var(--warn); }
 .full { stroke: var(--good); stroke-width: 1.4; fill: none; }
 .broken { fill: var(--bad); }
-.broken-line { stroke: var(--bad); stroke-width: 1; stroke-dasharray: 3 3; opacity: .7; }
+.broken-line { stroke: var(--bad); stroke-width: 1; stroke-dasharray: 3 3; opacity: .7; pointer-events: none; }
 .broken-text { font-size: 11px; fill: var(--bad); font-weight: 600; }
 .fine { font-size: 11px; fill: var(--good); }
 .tip { outline: none; cursor: default; }

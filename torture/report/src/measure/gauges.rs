@@ -89,7 +89,7 @@ impl<'a> Gauges<'a> {
                     // By milliseconds: only the median is wanted.
                     *self
                         .intervals
-                        .entry((at_us - before_us) / 1000)
+                        .entry(at_us.saturating_sub(before_us) / 1000)
                         .or_default() += 1;
                 }
                 let value = value as u64;

@@ -61,7 +61,7 @@ impl<'a> Index<'a> {
             index.add(entry.at_us, &entry.event);
         }
         if let Some(last) = index.phases.last_mut() {
-            last.end_us = index.end_us;
+            last.end_us = index.end_us.max(last.start_us);
         }
         index.rank();
         index
@@ -103,7 +103,7 @@ impl<'a> Index<'a> {
         match event {
             Event::Phase(phase) => {
                 if let Some(last) = self.phases.last_mut() {
-                    last.end_us = at_us;
+                    last.end_us = at_us.max(last.start_us);
                 }
                 self.phases.push(PhaseSpan {
                     phase: *phase,
@@ -139,7 +139,7 @@ impl<'a> Index<'a> {
             }),
             Event::FaultEnded { number } => {
                 if let Some(fault) = self.fault(*number) {
-                    fault.end_us = Some(at_us);
+                    fault.end_us = Some(at_us.max(fault.start_us));
                 }
             }
             Event::FaultSeen { number, effect } => {

@@ -53,8 +53,8 @@ pub(super) struct Listeners<'a> {
 }
 
 impl<'a> Listeners<'a> {
-    /// The pair, if the device ever listened there.
-    pub(super) fn find(&self, device: &str, channel: u32) -> Option<PairNo> {
+    /// The pair, if anything was ever heard of it.
+    fn find(&self, device: &str, channel: u32) -> Option<PairNo> {
         let device = self.devices.get(device)?;
         self.by_key.get(&(*device, channel)).copied()
     }
@@ -135,7 +135,8 @@ impl<'a> Listeners<'a> {
         }
     }
 
-    fn pair(&mut self, device: &'a Device, channel: u32) -> PairNo {
+    /// The pair; a new one listens to nothing yet.
+    pub(super) fn pair(&mut self, device: &'a Device, channel: u32) -> PairNo {
         let devices = self.devices.len() as u32;
         let device = *self.devices.entry(device).or_insert(devices);
         *self.by_key.entry((device, channel)).or_insert_with(|| {

@@ -122,7 +122,7 @@ impl<'a> Recovery<'a> {
                 } else {
                     &mut times.plain_us
                 };
-                *us = at_us - end;
+                *us = at_us.saturating_sub(end);
             }
         }
     }
@@ -169,7 +169,7 @@ impl<'a> Recovery<'a> {
         self.open.remove(&no);
         if let Some(since) = self.overdue.remove(&no) {
             for (times, end) in self.since(since) {
-                times.sends_us = at_us - end;
+                times.sends_us = at_us.saturating_sub(end);
             }
         }
     }

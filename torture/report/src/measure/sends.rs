@@ -58,7 +58,7 @@ impl Attempts {
                     return;
                 };
                 self.sends.ok += 1;
-                if at_us - pending.invoked_us <= SECOND_US {
+                if at_us.saturating_sub(pending.invoked_us) <= SECOND_US {
                     for availability in self.sends.availabilities(&pending) {
                         availability.in_time += 1;
                     }
