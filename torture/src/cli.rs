@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use hubbub_checker::FaultKind;
+use hubbub_compare::CompareArgs;
 use hubbub_storm::{DrainArgs, StormArgs};
 
 use crate::{
@@ -11,6 +13,7 @@ use crate::{
     judge::judge,
     mutants::{self, MutantsArgs},
     profile::Profile,
+    progress::spelled,
     run::{self, Order, Outcome, summary},
     system::Plan,
 };
@@ -58,6 +61,12 @@ struct RunArgs {
     /// Only the first so many faults of the schedule, 0 for none.
     #[arg(long, value_name = "COUNT")]
     faults: Option<usize>,
+    /// Only faults of this kind, as the schedule spells it (repeat it for more).
+    #[arg(long, value_name = "KIND", value_parser = fault_kind)]
+    only: Vec<FaultKind>,
+    /// No faults of this kind (repeat it for more).
+    #[arg(long, value_name = "KIND", value_parser = fault_kind)]
+    without: Vec<FaultKind>,
     #[command(flatten)]
     programs: Programs,
 }
@@ -96,6 +105,8 @@ enum Command {
     Storm(StormArgs),
     /// Roll every process again and again under load and see that nobody notices.
     Drain(DrainArgs),
+    /// Hold the seed's flow and socket.io against the same contract, beside Hubbub.
+    Compare(CompareArgs),
 }
 
 impl Arguments {
@@ -115,6 +126,7 @@ impl Arguments {
             Some(Command::Mutants(args)) => Box::pin(mutants::run_all(args)).await,
             Some(Command::Storm(args)) => Box::pin(hubbub_storm::storm(args)).await,
             Some(Command::Drain(args)) => Box::pin(hubbub_storm::drain(args)).await,
+            Some(Command::Compare(args)) => Box::pin(hubbub_compare::compare(args)).await,
         }
     }
 }
@@ -136,6 +148,14 @@ impl Programs {
     }
 }
 
+fn fault_kind(text: &str) -> Result<FaultKind> {
+    let found = serde_json::from_value(serde_json::Value::from(text));
+    found.map_err(|_| {
+        let all: Vec<_> = hubbub_faults::KINDS.iter().map(spelled).collect();
+        anyhow::anyhow!("no such kind; there are: {}", all.join(" "))
+    })
+}
+
 async fn one_run(args: RunArgs) -> Result<bool> {
     let mut profile = Profile::named(&args.profile)?;
     let seed = match args.seed {
@@ -146,6 +166,10 @@ async fn one_run(args: RunArgs) -> Result<bool> {
     if let Some(faults) = args.faults {
         profile.limit_faults(faults);
     }
+    let wanted = |kind: &FaultKind| {
+        (args.only.is_empty() || args.only.contains(kind)) && !args.without.contains(kind)
+    };
+    profile.faults.kinds.retain(wanted);
     let order = Order {
         profile,
         seed,

@@ -161,12 +161,16 @@ impl Device {
         // tell of a `leave` that was on it.
         let patience = limits().reply + limits().silence + limits().connect;
         if !self.wait_gone(channel, patience).await {
-            self.recorder.record(Seen::Left {
-                device: self.identity.name.clone(),
-                connection: self.wire.lock().connection(),
-                channel,
-                evicted: false,
-            });
+            let mut wire = self.wire.lock();
+            let connection = wire.connection();
+            if !wire.take_left(channel) {
+                self.recorder.record(Seen::Left {
+                    device: self.identity.name.clone(),
+                    connection,
+                    channel,
+                    evicted: false,
+                });
+            }
             self.state.lock().channels.remove(&channel);
         }
         Ok(())
@@ -361,14 +365,10 @@ fn on_event(
             }
             None
         }
-        // For the checker the device listens no more; the client gave the channel up.
-        Event::JoinFailed { channel, .. } => Some(Seen::Left {
-            device: device(),
-            connection: wire.lock().connection(),
-            channel: *channel,
-            evicted: true,
-        }),
-        Event::Left { channel } => Some(Seen::Left {
+        Event::Left { channel } if wire.lock().take_left(*channel) => None,
+        // A join that failed for good ends the listening as a `leave` does: the client forgets
+        // the channel, and another join may give again what was given above its cursor.
+        Event::Left { channel } | Event::JoinFailed { channel, .. } => Some(Seen::Left {
             device: device(),
             connection: wire.lock().connection(),
             channel: *channel,

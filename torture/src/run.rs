@@ -101,10 +101,10 @@ pub async fn run(order: &Order, dir: &RunDir) -> Result<Outcome> {
     run.took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
     write_json(&dir.run(), &run)?;
 
-    // Judging takes one core; the servers end beside it.
+    // How servers end is `drain`'s business; here they are only in the way.
+    drop(system);
     let judged_dir = dir.clone();
-    let judging = tokio::task::spawn_blocking(move || judge::judge(&judged_dir));
-    let (judged, ()) = tokio::join!(judging, system.stop());
+    let judged = tokio::task::spawn_blocking(move || judge::judge(&judged_dir)).await;
     let verdict = judged.context("judge the run")??;
     Ok(Outcome {
         verdict,

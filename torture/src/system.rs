@@ -165,13 +165,6 @@ impl System {
         let servers = self.stack.servers();
         servers.iter().map(|s| (s.name(), s.log_path())).collect()
     }
-
-    /// Ends everything; what does not end in order is killed with the handle.
-    pub async fn stop(self) {
-        if let Some(stack) = Arc::into_inner(self.stack) {
-            stack.stop().await;
-        }
-    }
 }
 
 /// The environment of our programs in every run, also for the report.

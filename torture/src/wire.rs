@@ -1,6 +1,6 @@
 //! What a client's socket carried, as events of the history.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use hubbub_checker::{
     Event,
@@ -27,6 +27,8 @@ pub struct WireLog {
     pending: HashMap<RequestId, Pending>,
     /// Sends without an answer when a connection ended, since the last look.
     lost: usize,
+    /// Channels whose `leave` was written, and nobody has asked since.
+    left: HashSet<ChannelId>,
 }
 
 #[derive(Debug)]
@@ -53,6 +55,7 @@ impl WireLog {
             open: false,
             pending: HashMap::new(),
             lost: 0,
+            left: HashSet::new(),
         }
     }
 
@@ -70,6 +73,12 @@ impl WireLog {
     /// How many sends lost their connection since the last call.
     pub fn take_lost(&mut self) -> usize {
         std::mem::take(&mut self.lost)
+    }
+
+    /// Whether a `leave` of the channel was written, since the last call for it. One that never
+    /// was, because there was no connection, stands in no history yet.
+    pub fn take_left(&mut self, channel: ChannelId) -> bool {
+        self.left.remove(&channel)
     }
 
     /// Takes what the client saw; `next_op` numbers attempts, `record` gets the events.
@@ -192,9 +201,17 @@ impl WireLog {
                     ordered,
                 });
             }
-            // Noted when it is answered, by the one who takes the client's events: what was read
-            // before is given before.
-            ClientFrame::Leave { .. } | ClientFrame::Ping => {}
+            // From here on the client hands nothing on, whatever is on its way.
+            ClientFrame::Leave { channel } => {
+                self.left.insert(channel);
+                record(Event::Left {
+                    device,
+                    connection,
+                    channel,
+                    evicted: false,
+                });
+            }
+            ClientFrame::Ping => {}
             ClientFrame::Message(message) => {
                 let op = next_op();
                 self.pending.insert(id, Pending::Send { op });
