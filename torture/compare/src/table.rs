@@ -115,7 +115,8 @@ said that everything had been caught up. The others fell into a reconnect, which
 see.
 - **shown twice, out of order**: as the library hands messages to the application. Out of order is \
 only what one sender said after the earlier message had been acknowledged. Where messages carry a \
-position, the second figure is for a list sorted by it.
+position, the second figure is for a list sorted by it: Hubbub's plain joins hand a message that \
+had to be repaired on when it comes, and its clients sort; ordered joins wait instead.
 - **phantom**: shown with another text, or though it was refused.
 - **in the store**: what everybody can read later. For Hubbub: what the history API gives. For the \
 seed's flow: what is in Kafka, from which its consumer would have filled its table.
