@@ -182,6 +182,7 @@ async fn recheck(edge: &Edge, channel: ChannelId) {
         };
         match edge.store.members_among(channel, &users).await {
             Ok(members) => {
+                edge.check_lease();
                 let (turn, done) =
                     edge.hub
                         .reopen(channel, epoch, &users, &members, evictions, edge.now_ms());

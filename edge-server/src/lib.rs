@@ -193,8 +193,14 @@ impl Edge {
                 return flushed;
             }
             self.check_lease();
-            // Only this socket gets something, so there is nothing else to flush.
-            for (channel, request) in self.hub.on_room(socket.id, self.now_ms()).requests {
+            let turn = self.hub.on_room(socket.id, self.now_ms());
+            // Another one whose room is not told of yet may have been served as well.
+            for other in turn.dirty {
+                if other.id != socket.id {
+                    other.wake.notify_one();
+                }
+            }
+            for (channel, request) in turn.requests {
                 self.fetcher
                     .ask(self.store.shard_of(channel), channel, request);
             }

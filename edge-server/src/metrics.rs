@@ -218,6 +218,7 @@ impl Metrics {
             ("unrecovered", counts.unrecovered),
             ("closed", counts.closed),
             ("failed", counts.failed),
+            ("page_from_memory", counts.pages_from_memory),
         ] {
             if count > 0 {
                 self.feed.get_or_create(&Label { kind }).inc_by(count);

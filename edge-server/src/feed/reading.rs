@@ -100,16 +100,17 @@ impl Feed {
         }
     }
 
-    /// The store is away: answers the unanswered joins whose place fits.
+    /// The store is away: answers the unanswered joins that fit.
     pub(super) fn serve_without_store<O: Outboxes>(
         &mut self,
-        fits: impl Fn(Place) -> bool,
+        fits: impl Fn(&Self, &Reader) -> bool,
         out: &mut O,
     ) {
         let Some(reason) = self.away.clone() else {
             return;
         };
-        let joins = self.readers.iter().filter(|r| !r.answered && fits(r.place));
+        let joins = self.readers.iter();
+        let joins = joins.filter(|reader| !reader.answered && fits(self, reader));
         let joins: Vec<SocketId> = joins.map(HasSocket::socket).collect();
         for socket in joins {
             self.start_unrecovered(socket, reason.clone(), out);
@@ -197,46 +198,6 @@ impl Feed {
         }
     }
 
-    /// Serves the readers whose rows are all in memory, as far as their outboxes have room.
-    ///
-    /// What a page of the store has to pass (the channel is not held, the lease is there), this
-    /// has to pass too: it is called where a page could be answered.
-    pub fn serve_from_tail<O: Outboxes>(&mut self, out: &mut O) {
-        let Some(horizon) = self.horizon else {
-            return;
-        };
-        let near = self.readers.iter().filter(|reader| {
-            !reader.closing
-                && reader
-                    .cursor()
-                    .is_some_and(|cursor| cursor < horizon && self.tail.covers(cursor))
-        });
-        let near: Vec<SocketId> = near.map(HasSocket::socket).collect();
-        if near.is_empty() {
-            return;
-        }
-        let mut rows = self.tail.lend();
-        let all = rows.make_contiguous();
-        for socket in near {
-            while let Some(reader) = self.readers.get(socket).filter(|reader| !reader.closing)
-                && let Some(cursor) = reader.cursor().filter(|cursor| *cursor < horizon)
-                && out.under_half(socket)
-            {
-                let above = &all[all.partition_point(|row| row.seq <= cursor)..];
-                let page = &above[..above.len().min(self.limits.page_rows())];
-                let end = match page.last() {
-                    Some(last) if page.len() < above.len() && rule!(TailPageEndsAtItsLastRow) => {
-                        last.seq
-                    }
-                    _ => horizon,
-                };
-                self.counts.pages_from_memory += 1;
-                self.serve_reader(socket, page, end, out);
-            }
-        }
-        self.tail.put_back(rows);
-    }
-
     /// The next page for the readers, if one that is behind has room.
     pub(super) fn next_page<O: Outboxes>(&mut self, now_ms: u64, out: &O) -> Option<Request> {
         if self.page.is_some() || !self.page_retry.is_due(now_ms) {
@@ -287,12 +248,6 @@ impl Feed {
         })
     }
 
-    /// The cursor of a reader that is behind and does not find in memory what it lacks.
-    fn reads_the_store(&self, reader: &Reader) -> Option<Seq> {
-        let cursor = reader.cursor()?;
-        (Some(cursor) < self.horizon && !self.tail.covers(cursor)).then_some(cursor)
-    }
-
     pub(super) fn page_answered<O: Outboxes>(
         &mut self,
         answer: Result<Answer, Failure>,
@@ -339,7 +294,7 @@ impl Feed {
     }
 
     /// Gives one reader its part of the page that ends at `end`.
-    fn serve_reader<O: Outboxes>(
+    pub(super) fn serve_reader<O: Outboxes>(
         &mut self,
         socket: SocketId,
         rows: &[Frame],
@@ -397,10 +352,8 @@ impl Feed {
         // It tells when the store is back, if no reader asks by then.
         self.check = true;
         self.away = Some(failure.reason);
-        let lost = self.readers.iter().filter(|reader| !reader.answered);
-        let lost = lost.filter(|reader| self.reads_the_store(reader).is_some());
-        let lost: Vec<SocketId> = lost.map(HasSocket::socket).collect();
-        self.serve_without_store(&lost, out);
+        let fits = |feed: &Self, reader: &Reader| feed.reads_the_store(reader).is_some();
+        self.serve_without_store(fits, out);
         let behind = self.readers.iter();
         let behind = behind.filter(|reader| self.reads_the_store(reader).is_some());
         let behind: Vec<SocketId> = behind.map(HasSocket::socket).collect();

@@ -4,7 +4,7 @@ use hubbub_protocol::{MessageKey, Seq, Stored};
 
 use super::{
     Answer, Ask, Failure, Feed, Frame, Outboxes, Request,
-    sockets::{HasSocket, Place},
+    sockets::{HasSocket, Place, Reader},
 };
 
 /// Announcements that wait singly; one more and all become one range.
@@ -275,7 +275,8 @@ impl Feed {
             self.waiting.clear();
         }
         self.away = Some(failure.reason);
-        self.serve_without_store(|place| matches!(place, Place::Joining { .. }), out);
+        let fits = |_: &Self, reader: &Reader| matches!(reader.place, Place::Joining { .. });
+        self.serve_without_store(fits, out);
     }
 
     fn io_answered<O: Outboxes>(&mut self, io: Io, answer: Answer, now_ms: u64, out: &mut O) {

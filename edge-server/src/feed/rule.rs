@@ -93,6 +93,14 @@ rules! {
     PageEndsWhereTheOutboxIsFull,
     PageIsTold,
     PromisedPageIsRepeated,
+    TailStartsAtTheHorizon,
+    TailServesFromItsStart,
+    TailGrowsWithTheHorizon,
+    TailLacksNoRow,
+    TailHasNoGap,
+    TailBeginsWhereItIsFull,
+    DroppedRowRaisesTheTail,
+    TailPageEndsAtItsLastRow,
     UnknownHorizonIsSuspect,
     Sweep,
     SuspectWaitsForHorizon,
@@ -125,7 +133,7 @@ fn taken_out_by(mutant: hubbub_mutant::Mutant) -> &'static [Rule] {
 }
 
 #[cfg(test)]
-pub(super) use taken_out::{TakenOut, holds};
+pub(super) use taken_out::{TakenOut, any_is_taken_out, holds};
 
 #[cfg(test)]
 mod taken_out {
@@ -139,6 +147,10 @@ mod taken_out {
 
     pub(in crate::feed) fn holds(rule: Rule) -> bool {
         TAKEN_OUT.get() != Some(rule)
+    }
+
+    pub(in crate::feed) fn any_is_taken_out() -> bool {
+        TAKEN_OUT.get().is_some()
     }
 
     /// Takes one rule out, in this thread, for as long as it lives.

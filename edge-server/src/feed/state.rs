@@ -7,8 +7,8 @@ use super::{
     recent::Recent,
     repair::{Announced, Io},
     retry::Retry,
-    tail::Tail,
     sockets::{Attached, BySocket, HasSocket, Place, Reader, Readers},
+    tail::Tail,
 };
 
 /// What a feed did since it was last asked; for metrics.

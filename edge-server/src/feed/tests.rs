@@ -10,7 +10,10 @@ use uuid::Uuid;
 
 use super::{
     Answer, Ask, Failure, Feed, Frame, Horizon, Limits, Outboxes, Request, SocketId, Sweeper,
+    limits::TailBounds,
 };
+
+mod tail;
 
 const A: SocketId = SocketId(1);
 const B: SocketId = SocketId(2);
@@ -33,6 +36,16 @@ fn copy(seq: u64, number: u64) -> Frame {
         },
         bytes: Bytes::from(format!("{seq}")),
     }
+}
+
+/// Pages of two rows, no tail.
+fn limits(frame_bytes: u64) -> Limits {
+    let none = TailBounds {
+        rows: 0,
+        bytes: 0,
+        all_bytes: 0,
+    };
+    Limits::with(frame_bytes, 2, 16, 5_000, none)
 }
 
 /// What each socket got, as words: `5` a frame, `joined 5` and so on. `room` is what an outbox
@@ -105,10 +118,10 @@ struct Stage {
 }
 
 impl Stage {
-    /// Not subscribed yet; pages of two rows.
+    /// Not subscribed yet; pages of two rows, no tail.
     fn new(frame_bytes: u64) -> Self {
         Self {
-            feed: Feed::new(channel(), Limits::with(frame_bytes, 2, 16, 5_000)),
+            feed: Feed::new(channel(), limits(frame_bytes)),
             out: Wire::default(),
             now_ms: 0,
         }
@@ -123,6 +136,7 @@ impl Stage {
     }
 
     fn request(&mut self) -> Option<Request> {
+        self.feed.serve_from_tail(&mut self.out);
         self.feed.check_invariants().expect("invariants");
         self.feed.next_request(self.now_ms, &self.out)
     }
@@ -306,7 +320,7 @@ fn row_is_given_though_its_id_is_known() {
 #[test]
 fn frame_past_the_bound_is_fetched_for_those_that_came_later() {
     let mut stage = Stage::at(4);
-    stage.feed = Feed::new(channel(), Limits::with(1, 2, 16, 5_000));
+    stage.feed = Feed::new(channel(), limits(1));
     stage.feed.subscribed(&mut stage.out);
     stage.answer(Ask::Head, Ok(Answer::Head(Seq(4))));
     stage.join(A, None);

@@ -80,9 +80,27 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Runs `f` on a channel's feed with the sockets beside it, then collects what the feed asks
-    /// of the store.
+    /// Runs `f` on a channel's feed with the sockets beside it, then lets the feed serve what it
+    /// has in memory, and collects what it asks of the store. The lease has been checked.
     pub(super) fn with_feed<T>(
+        &mut self,
+        channel: ChannelId,
+        now_ms: u64,
+        turn: &mut Turn,
+        f: impl FnOnce(&mut Channel, &mut Out<'_>) -> T,
+    ) -> Option<T> {
+        self.with_feed_unserved(channel, now_ms, turn, |channel, out| {
+            let result = f(channel, out);
+            // Under the terms of an answer of the store.
+            if channel.gate == Gate::Open {
+                channel.feed.serve_from_tail(out);
+            }
+            result
+        })
+    }
+
+    /// The same where the lease was not looked at: nobody is served.
+    fn with_feed_unserved<T>(
         &mut self,
         channel: ChannelId,
         now_ms: u64,
@@ -136,7 +154,7 @@ impl State {
         };
         entry.channels.swap_remove(at);
         entry.joins.retain(|join| join.channel != channel);
-        self.with_feed(channel, now_ms, turn, |channel, out| {
+        self.with_feed_unserved(channel, now_ms, turn, |channel, out| {
             channel.feed.leave(id, out);
             channel.listeners -= 1;
             if channel.listeners == 0 {

@@ -249,6 +249,65 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
     assert_eq!(hub.if_member(channel(1), goes, || ()), None);
 }
 
+#[tokio::test]
+async fn held_channel_gives_nothing_from_memory() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    let hub = Hub::new(1_000);
+    hub.resume_all();
+    let mut sockets = Vec::new();
+    for slot in 0..3 {
+        let socket = Socket::new(hub.next_socket_id(), stream(&listener, addr).await, 0);
+        hub.register(&socket, &identity(slot), 10);
+        sockets.push(socket);
+    }
+    let join = |slot: usize, since: u64| {
+        let request = JoinRequest {
+            channel: channel(1),
+            since: Some(Seq(since)),
+            ordered: false,
+            id: None,
+            evictions: hub.evictions(),
+        };
+        let turn = hub.join(sockets[slot].id, request, 0, |_| {});
+        turn.expect("a member").requests
+    };
+    let frames = |slot: usize| sockets[slot].with_outbox(|outbox| outbox.bytes());
+    assert!(join(0, 2).is_empty(), "not subscribed yet");
+    let mut turn = Turn::default();
+    hub.on_subscribed(channel(1), 0, &mut turn);
+    let head = turn.requests.pop().expect("a head read").1.id;
+    let turn = hub.on_answer(channel(1), head, Ok(Answer::Head(Seq(5))), 0);
+    let page = turn.requests[0].1.id;
+    let key = hubbub_protocol::MessageKey {
+        user: identity(0).user,
+        message_id: hubbub_protocol::MessageId(uuid::Uuid::nil()),
+    };
+    let rows = vec![frame_of(Seq(4), key, b"{}")];
+    hub.on_answer(channel(1), page, Ok(Answer::Rows(rows)), 0);
+    assert_eq!(hub.take_counts().pages_from_memory, 0);
+
+    hub.hold_all();
+    let before = (frames(1), frames(2));
+    assert!(join(1, 2).is_empty() && join(2, 3).is_empty());
+    hub.on_room(sockets[1].id, 0);
+    hub.tick(0, |_| {});
+    assert_eq!((frames(1), frames(2)), before, "held");
+    hub.resume_all();
+    let (epoch, asked) = hub.listening_users(channel(1)).expect("open");
+    let members = [identity(0).user, identity(1).user];
+    let (turn, done) = hub.reopen(channel(1), epoch, &asked, &members, hub.evictions(), 0);
+    assert!(done);
+    assert_eq!(
+        hub.take_counts().pages_from_memory,
+        1,
+        "to the member alone"
+    );
+    assert!(frames(1) > before.0);
+    let pages = |ask: &Ask| matches!(ask, Ask::Range { .. });
+    assert!(!turn.requests.iter().any(|(_, request)| pages(&request.ask)));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]

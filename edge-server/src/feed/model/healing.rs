@@ -154,8 +154,15 @@ impl World {
     /// What must hold of the feeds when nothing is left to do.
     pub(super) fn at_rest(&self) -> Outcome {
         for edge in &self.edges {
-            for open in edge.feeds.iter().flatten() {
+            for (channel, open) in edge.feeds.iter().enumerate() {
+                let Some(open) = open else { continue };
                 open.feed.check_invariants()?;
+                self.store.check_tail(channel, &open.feed)?;
+            }
+            let tails = edge.feeds.iter().flatten();
+            let tails = tails.map(|open| open.feed.tail_bytes() as u64).sum::<u64>();
+            if edge.limits.tail_bytes_used() != tails {
+                return Err("the bytes of the tails are counted wrong".to_owned());
             }
             if edge.limits.frame_bytes_used() != 0 {
                 return Err("frames are held though everything is stored".to_owned());

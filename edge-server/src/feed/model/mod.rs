@@ -65,6 +65,7 @@ fn schedules_reach_everything() {
         unrecovered,
         closed,
         failed,
+        pages_from_memory,
     } = sum;
     assert_eq!(
         repaired,
@@ -84,6 +85,7 @@ fn schedules_reach_everything() {
         detached,
         unrecovered,
         failed,
+        pages_from_memory,
     ];
     assert!(usual.into_iter().all(|count| count > 200), "{sum:?}");
 }

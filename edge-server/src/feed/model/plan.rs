@@ -1,5 +1,7 @@
 //! What one schedule may do, drawn from its seed.
 
+use crate::feed::limits::TailBounds;
+
 use super::random::Random;
 
 /// What one schedule may do.
@@ -23,6 +25,7 @@ pub(super) struct Plan {
     pub(super) frame_bytes: u64,
     pub(super) page_rows: usize,
     pub(super) ids: usize,
+    pub(super) tail: TailBounds,
     pub(super) invariants: bool,
 }
 
@@ -113,6 +116,11 @@ impl Plan {
             frame_bytes: random.pick(&[0, 4, 12, 10_000, 10_000, 10_000]),
             page_rows: random.pick(&[1, 2, 3, 100]),
             ids: random.pick(&[1, 256, 256, 256]),
+            tail: TailBounds {
+                rows: random.pick(&[0, 2, 4, 256, 256]),
+                bytes: random.pick(&[200, 400, 10_000, 10_000]),
+                all_bytes: random.pick(&[100, 500, 10_000, 10_000]),
+            },
             invariants: random.chance(12),
         }
     }

@@ -29,6 +29,7 @@ impl World {
                 self.plan.page_rows,
                 self.plan.ids,
                 60,
+                self.plan.tail,
             ),
             feeds: Default::default(),
             inbox: vec![VecDeque::new(); edges + CONSUMERS],
@@ -53,6 +54,8 @@ impl World {
         let before = open.feed.horizon();
         self.sockets.cause = Some(cause);
         work(&mut open.feed, &mut self.sockets);
+        self.sockets.cause = Some(Cause::Page);
+        open.feed.serve_from_tail(&mut self.sockets);
         while let Some(request) = open.feed.next_request(now_ms, &self.sockets) {
             // A repair starts at the horizon, a page below it.
             let page =
@@ -70,6 +73,7 @@ impl World {
         }
         if self.plan.invariants {
             open.feed.check_invariants()?;
+            self.store.check_tail(channel, &open.feed)?;
         }
         if before < horizon
             && let (Some(before), Some(advanced)) = (before, &mut self.sockets.advanced)
