@@ -119,7 +119,7 @@ pub struct Config {
     /// Seconds from SIGTERM to the end, whatever still runs. At least `--drain-delay-ms`, the time
     /// that `--max-connections` take at `--drain-rate`, and some 10 for the last socket's answers
     /// and the flush.
-    #[arg(long, env = "HUBBUB_GRACE_S", default_value_t = 30)]
+    #[arg(long, env = "HUBBUB_GRACE_S", default_value_t = 35)]
     pub grace_s: u64,
 
     #[command(flatten)]
@@ -248,15 +248,15 @@ mod tests {
             [one] => one.rsplit_once("need ").map(|(_, s)| s.to_owned()),
             more => panic!("{more:?}"),
         };
-        // Each of the three counts: 0.7 + 20 + 5.25 + 2 + 1 + 1.
-        assert_eq!(short(&["--grace-s=29"]).as_deref(), Some("30"));
-        assert_eq!(short(&["--drain-delay-ms=1700"]).as_deref(), Some("31"));
-        assert_eq!(short(&["--drain-rate=250"]).as_deref(), Some("50"));
-        assert_eq!(short(&["--max-connections=20000", "--grace-s=50"]), None);
-        assert_eq!(short(&["--max-connections=1", "--grace-s=10"]), None);
+        // Each step counts: 0.7 + 20 + 1 + 5.25 + 2 + 1 + 1.
+        assert_eq!(short(&["--grace-s=30"]).as_deref(), Some("31"));
+        assert_eq!(short(&["--drain-delay-ms=5700"]).as_deref(), Some("36"));
+        assert_eq!(short(&["--drain-rate=250"]).as_deref(), Some("51"));
+        assert_eq!(short(&["--max-connections=20000", "--grace-s=51"]), None);
+        assert_eq!(short(&["--max-connections=1", "--grace-s=11"]), None);
         assert_eq!(
-            short(&["--max-connections=1", "--grace-s=9"]).as_deref(),
-            Some("10")
+            short(&["--max-connections=1", "--grace-s=10"]).as_deref(),
+            Some("11")
         );
     }
 }

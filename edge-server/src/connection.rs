@@ -144,7 +144,7 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
     let registration = Registration::new(Arc::clone(&edge), &socket, &identity);
     if edge.is_draining() {
         // The drain may have looked for sockets before this one was there.
-        drain::say_goodbye(&socket);
+        drain::turn_back(&socket);
     }
     let started = Instant::now();
     let mut connection = Connection {

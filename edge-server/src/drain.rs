@@ -1,12 +1,15 @@
 //! A planned end: nobody new, a goodbye to everybody, spread over a time; then the rest in order.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use hubbub_protocol::{CloseCode, Goodbye, ServerFrame};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::{Config, Edge, connection, socket::Socket};
 
+/// Between a socket's goodbye and its close: what its client wrote before it read the goodbye
+/// still arrives and is answered. As long as a busy machine may need to read and to write.
+const LEAD: Duration = Duration::from_secs(1);
 /// For the reports of what was appended to the log. Every socket has waited for its own sends
 /// before, so that what has no report by now is older than the log's own patience, or its client
 /// is gone; either comes again with the same id.
@@ -21,6 +24,7 @@ pub(crate) fn longest(sockets: usize, config: &Config) -> Duration {
     let window = every(config).mul_f64(sockets as f64);
     Duration::from_millis(config.drain_delay_ms)
         + window
+        + LEAD
         + connection::LONGEST_CLOSE
         + FLUSH_DEADLINE
         + BUS_FLUSH_DEADLINE
@@ -36,8 +40,8 @@ fn every(config: &Config) -> Duration {
 ///
 /// 1. `/readyz` answers 404, and one check interval passes, so that the load balancer sends
 ///    nobody new; sockets live on. 2. No connection is accepted any more. 3. Every socket gets a
-///    `goodbye` and, at its own moment, close 1012, `drain_rate` a second; each first gets the
-///    answers to its sends. 4. The log's producer is flushed, then the bus. 5. The lease is given
+///    `goodbye`, `drain_rate` of them a second, and close 1012 a second after its own; each first
+///    gets the answers to its sends. 4. The log's producer is flushed, then the bus. 5. The lease is given
 ///    back.
 ///
 /// Cut short by the lifecycle's grace, it loses nothing: clients resume elsewhere.
@@ -47,20 +51,10 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     tracing::info!(sockets, "drain begins");
     sleep(Duration::from_millis(edge.config.drain_delay_ms)).await;
     edge.stop_accepting.cancel();
-    let every = every(&edge.config);
-    // Handshakes that were under way may still register: each says goodbye to its own socket.
-    loop {
-        let sockets = edge.hub.all_sockets();
-        if sockets.is_empty() {
-            break;
-        }
-        for (socket, _) in sockets {
-            if socket.close_requested().is_some() {
-                continue;
-            }
-            say_goodbye(&socket);
-            sleep(every).await;
-        }
+    // Handshakes that were under way may still register: each sends its own socket away.
+    let sockets = edge.hub.all_sockets();
+    send_away(sockets.into_iter().map(|(socket, _)| socket), &edge.config).await;
+    while edge.hub.sockets() > 0 {
         edge.unregistered.notified().await;
     }
     if let Err(error) = edge.chat.flush(FLUSH_DEADLINE).await {
@@ -83,8 +77,39 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     edge.drained.cancel();
 }
 
-/// Sends a socket away, to come back.
-pub(crate) fn say_goodbye(socket: &Socket) {
+/// A goodbye to each at the pace of the configuration, and its close after [`LEAD`]. The pace is
+/// kept by the clock: whatever a step takes, the next is due when it is due.
+async fn send_away(sockets: impl Iterator<Item = Arc<Socket>>, config: &Config) {
+    let (begun, every) = (Instant::now(), every(config));
+    let mut waiting = sockets.zip(0..).peekable();
+    let mut told: VecDeque<(Instant, Arc<Socket>)> = VecDeque::new();
+    loop {
+        let now = Instant::now();
+        while let Some((_, socket)) = told.pop_front_if(|(close, _)| *close <= now) {
+            close(&socket);
+        }
+        while let Some((socket, _)) = waiting.next_if(|(_, n)| begun + every * *n <= now) {
+            if socket.close_requested().is_none() {
+                say_goodbye(&socket);
+                told.push_back((now + LEAD, socket));
+            }
+        }
+        let goodbye = waiting.peek().map(|(_, n)| begun + every * *n);
+        let close = told.front().map(|(close, _)| *close);
+        match goodbye.into_iter().chain(close).min() {
+            Some(due) => sleep_until(due).await,
+            None => return,
+        }
+    }
+}
+
+/// Sends a socket away that has only just come.
+pub(crate) fn turn_back(socket: &Socket) {
+    say_goodbye(socket);
+    close(socket);
+}
+
+fn say_goodbye(socket: &Socket) {
     // The others of this pod come back in the same time: a client waits a random part of a second
     // beside its place in the queue, so that the next pod sees no herd.
     let goodbye = Goodbye {
@@ -92,5 +117,8 @@ pub(crate) fn say_goodbye(socket: &Socket) {
         reconnect_after_ms: rand::random_range(50..1_000),
     };
     socket.push_text(&ServerFrame::encode_tagged("goodbye", &goodbye));
+}
+
+fn close(socket: &Socket) {
     socket.request_close(CloseCode::Restart, "restart");
 }

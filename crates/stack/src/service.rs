@@ -10,7 +10,7 @@ use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
-/// An edge that drains takes up to its own grace of 30 s; past this it is killed.
+/// An edge that drains takes up to its own grace of 35 s; past this it is killed.
 const STOP_GRACE: Duration = Duration::from_secs(40);
 const START_LIMIT: Duration = Duration::from_secs(30);
 
