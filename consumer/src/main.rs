@@ -12,7 +12,8 @@ async fn main() -> ExitCode {
         Err(code) => return code,
     };
     let mut mistakes = config.check().err().unwrap_or_default();
-    mistakes.take("--log", telemetry::init(&config.log));
+    let log = telemetry::init_without(&config.log, &[hubbub_log::CLOSED_TWICE]);
+    mistakes.take("--log", log);
     if let Err(mistakes) = mistakes.finish() {
         return mistakes.report();
     }

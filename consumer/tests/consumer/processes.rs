@@ -38,6 +38,9 @@ async fn records_survive_a_killed_and_a_drained_consumer() -> Result<()> {
     );
     world.append_many(40, 200).await?;
     assert_eq!(world.settle().await?.rows, 1_900);
+    let log = std::fs::read_to_string(world.env.dir().join("drained.log"))?;
+    assert!(log.contains("left the group"), "{log}");
+    assert!(!log.contains("ERROR"), "nobody must act on a drain: {log}");
     let status = last.stop().await;
     assert_eq!(status.and_then(|status| status.code()), Some(0));
     Ok(())

@@ -15,6 +15,10 @@ use crate::{ConsumerConfig, Error, LogRecord, Metrics, member::Member};
 /// broker that does not answer the farewell, and a reserve.
 pub const CONSUMER_STOP: Duration = Duration::from_secs(12);
 
+/// Target of the lines in which rdkafka says, as an error, that a consumer which it drops is closed
+/// already. It has to be: rdkafka's own closing has no deadline. Leave these lines out.
+pub const CLOSED_TWICE: &str = "rdkafka::consumer::base_consumer";
+
 /// Where each partition goes on.
 pub trait Positions: Send + Sync + 'static {
     /// `next_offset` per partition; a partition without an entry has none yet (it starts at 0,

@@ -27,7 +27,9 @@ pub use admin::{TopicFacts, Watermarks, create_topic, topic_facts, watermarks};
 pub use appender::{Appended, Appender, Rejected, Report};
 pub use check::check_positions;
 pub use config::{Config, ConsumerConfig};
-pub use consumer::{CONSUMER_STOP, Consumer, ConsumerEvent, ConsumerHandle, Positions};
+pub use consumer::{
+    CLOSED_TWICE, CONSUMER_STOP, Consumer, ConsumerEvent, ConsumerHandle, Positions,
+};
 pub use error::Error;
 pub use metrics::Metrics;
 pub use read::read_all;

@@ -601,7 +601,8 @@ impl Member {
         self.metrics.refused.set(refused);
     }
 
-    /// Ends the tasks, leaves the group, and with it the thread.
+    /// Ends the tasks, leaves the group, and with it the thread. rdkafka closes the consumer again
+    /// when it is dropped, without a deadline if ours were not first: see [`crate::CLOSED_TWICE`].
     fn leave(mut self) {
         let all: Vec<i32> = self.slots.keys().copied().collect();
         let (assigned, tasks) = self.end_tasks(&all);

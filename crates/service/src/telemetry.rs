@@ -20,8 +20,18 @@ pub struct LogConfig {
 /// Sends the process's logs, panics included, to stderr. Fails on a filter that cannot be parsed,
 /// on an unknown format, and when logs are set up already.
 pub fn init(config: &LogConfig) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&config.log)
+    init_without(config, &[])
+}
+
+/// [`init`], with targets whose lines are left out whatever the configuration says: libraries that
+/// call something an error which is none.
+pub fn init_without(config: &LogConfig, targets: &[&str]) -> anyhow::Result<()> {
+    let mut filter = EnvFilter::try_new(&config.log)
         .with_context(|| format!("parse the log filter `{}`", config.log))?;
+    for target in targets {
+        let off = format!("{target}=off").parse();
+        filter = filter.add_directive(off.with_context(|| format!("leave out `{target}`"))?);
+    }
     let registry = tracing_subscriber::registry().with(filter);
     let lines = fmt::layer().with_writer(std::io::stderr);
     match config.log_format.as_str() {
