@@ -230,7 +230,7 @@ impl Feed {
         // Near the horizon it begins as far down as it is sure to hold everything: those who come
         // next, with cursors a little lower, find it in the tail.
         let sure = self.limits.page_rows() as u64 - 1;
-        let _ = sure;
+        let from = from.min(Seq(horizon.0.saturating_sub(sure)));
         self.pages += 1;
         let id = self.limits.next_request();
         self.page = Some(Page {
