@@ -59,6 +59,7 @@ fn receipts(index: &Index, findings: &mut Findings) {
     let (mut joins, mut leaves, mut evictions, mut replays, mut synced) = (0, 0, 0, 0, 0);
     for fact in index.streams.iter().flat_map(|s| &s.facts) {
         match fact.what {
+            What::Asked => {}
             What::Joined(_) => joins += 1,
             What::Left { evicted: true } => evictions += 1,
             What::Left { evicted: false } => leaves += 1,

@@ -13,7 +13,7 @@ use crate::{
     index::{Index, Stream, What},
 };
 
-use super::floors::Floors;
+use super::{floors::Floors, listening::Memory};
 
 const A3: Assertion = Assertion::A3;
 
@@ -75,13 +75,11 @@ fn given(index: &Index, findings: &mut Findings) {
     let mut floors = Floors::new();
     for stream in &index.streams {
         floors.restart();
-        let mut left = false;
+        let mut memory = Memory::default();
         let mut checked = 0;
         for fact in &stream.facts {
             match fact.what {
-                What::Left { evicted } => left |= !evicted,
-                What::Joined(join) if left => {
-                    left = false;
+                What::Joined(join) if memory.is_new(fact) => {
                     let point = stream.joins[join as usize].point();
                     floors.allow_above(point.unwrap_or(0));
                 }
@@ -95,7 +93,9 @@ fn given(index: &Index, findings: &mut Findings) {
                     }
                     marks[message as usize] = floors.epoch();
                 }
-                _ => {}
+                _ => {
+                    memory.is_new(fact);
+                }
             }
         }
         findings.checked(A3, checked);

@@ -5,22 +5,59 @@
 //! reconnects that resume. It ends where the device leaves or is evicted, where a join says
 //! `recovered:false` and where one asks without a cursor.
 //!
-//! What was handed on counts per listening: from a join until the application leaves. The client
-//! crate forgets then what it has given, and over a cut or an eviction it does not.
+//! What was handed on counts per listening: from a join until the client crate forgets the channel,
+//! see [`Memory`].
 
-use crate::index::{Index, NEVER, Stream, What};
+use crate::index::{Fact, Index, NEVER, Stream, What};
 
 use super::memberships::Memberships;
+
+/// What a client had on the wire when its application left may die in its queues: within this it
+/// has certainly been handed on.
+const IN_CLIENT_US: u64 = 500_000;
+
+/// Whether the client crate still knows what it has given. It forgets a channel when the
+/// application leaves, and when a join is refused for good, which is recorded as an eviction while
+/// a join is asked. It does not over a cut connection, nor when the server evicts it.
+#[derive(Debug, Default)]
+pub(super) struct Memory {
+    asked: bool,
+    forgotten: bool,
+}
+
+impl Memory {
+    /// Takes note of a fact; true for a join that begins a new listening.
+    pub(super) fn is_new(&mut self, fact: &Fact) -> bool {
+        match fact.what {
+            What::Asked => self.asked = true,
+            What::Left { evicted } => {
+                self.forgotten |= !evicted || self.asked;
+                self.asked = false;
+            }
+            What::Joined(_) => {
+                self.asked = false;
+                return std::mem::take(&mut self.forgotten);
+            }
+            _ => {}
+        }
+        false
+    }
+}
 
 /// A stretch that a device is owed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
     /// Above this; `None` if nobody ever knew.
     pub(super) start: Option<u64>,
+    /// Through this it must have been handed everything, whatever came later: the last `synced`
+    /// where the device stayed, that of [`IN_CLIENT_US`] earlier where it went away by itself.
+    pub(super) settled: u64,
     /// The last `synced`; the start before there was one.
     pub(super) synced: u64,
     /// When that came first.
     pub(super) synced_at: u64,
+    /// When its first join was answered.
+    begun: u64,
     /// When the last join was answered, and on which connection.
     pub(super) joined: u64,
     pub(super) connection: u32,
@@ -84,17 +121,16 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
         had.now += 1;
         done.clear();
         let mut span: Option<Span> = None;
-        let mut left = false;
-        for fact in &stream.facts {
+        let mut memory = Memory::default();
+        for (place, fact) in stream.facts.iter().enumerate() {
+            if memory.is_new(fact) {
+                // What the application had before does not count for what it asks now.
+                done.drain(..).for_each(|span| visit(stream, &span, &had));
+                had.now += 1;
+            }
             match fact.what {
                 What::Joined(join) => {
                     let join = stream.joins[join as usize];
-                    if left {
-                        // The application asks anew: what it had before does not count for it.
-                        done.drain(..).for_each(|span| visit(stream, &span, &had));
-                        had.now += 1;
-                        left = false;
-                    }
                     match &mut span {
                         Some(span) if join.goes_on() && span.start.is_some() => {
                             span.joined = fact.at;
@@ -105,8 +141,10 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                             let start = join.point();
                             span = Some(Span {
                                 start,
+                                settled: NEVER,
                                 synced: start.unwrap_or(0),
                                 synced_at: fact.at,
+                                begun: fact.at,
                                 joined: fact.at,
                                 connection: fact.connection,
                                 open: true,
@@ -115,8 +153,11 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                     }
                 }
                 What::Left { evicted } => {
-                    done.extend(span.take().map(closed));
-                    left |= !evicted;
+                    let mut left = span.take().map(closed);
+                    if let (Some(left), false) = (&mut left, evicted) {
+                        left.settled = settled(stream, place, fact.at, left);
+                    }
+                    done.extend(left);
                 }
                 What::Replay(since) => {
                     if let Some(span) = &mut span
@@ -137,7 +178,15 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                 }
                 What::Given { message, seq, .. } => had.give(message, fact.at, seq),
                 What::Moved { message, seq } => had.moved(message, seq),
-                What::Wire { .. } => {}
+                What::Asked | What::Wire { .. } => {}
+            }
+        }
+        if let Some(span) = &mut span {
+            let gone = index.devices[stream.device as usize].closed(span.connection);
+            if gone <= index.finally() {
+                span.settled = settled(stream, stream.facts.len(), gone, span);
+            } else {
+                span.settled = span.synced;
             }
         }
         done.extend(span);
@@ -148,8 +197,25 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
 fn closed(span: Span) -> Span {
     Span {
         open: false,
+        settled: span.synced,
         ..span
     }
+}
+
+/// The last `synced` of a span that came in time before its device went away. It looks at facts of
+/// the span alone, so all of these looks together are as long as the history.
+fn settled(stream: &Stream, end: usize, gone: u64, span: &Span) -> u64 {
+    let of_span = stream.facts[..end]
+        .iter()
+        .rev()
+        .take_while(|fact| fact.at >= span.begun);
+    let in_time = of_span.filter(|fact| fact.at + IN_CLIENT_US <= gone);
+    let mut synced = in_time.filter_map(|fact| match fact.what {
+        What::Synced(seq) => Some(seq),
+        _ => None,
+    });
+    let start = span.start.unwrap_or(0);
+    synced.next().map_or(start, |seq| seq.max(start))
 }
 
 /// Whether a device still listens when the final reads begin: its span is open, it is connected

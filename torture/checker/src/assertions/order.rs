@@ -162,7 +162,7 @@ impl<'a> Replies<'a> {
                         }
                     }
                 }
-                What::Moved { .. } | What::Left { .. } => {}
+                What::Asked | What::Moved { .. } | What::Left { .. } => {}
             }
         }
         findings.checked(A6, replies);

@@ -47,7 +47,7 @@ pub(super) fn flags(stream: &Stream, flags: &mut Vec<bool>) {
                 *flag = run.is_some();
             }
             // What the client crate says stands between the lines of the wire.
-            What::Given { .. } | What::Moved { .. } => {}
+            What::Asked | What::Given { .. } | What::Moved { .. } => {}
             What::Joined(_) | What::Left { .. } | What::Replay(_) => run = None,
         }
     }

@@ -2,7 +2,7 @@
 //! is what the store has, over all reconnects, each under the seq that the store has.
 //!
 //! The end is the channel's head for devices that listen to the end, and otherwise the last
-//! `synced`: nothing promises more to one that is gone.
+//! `synced`, in time before the device went away: nothing promises more to one that is gone.
 
 use crate::{Assertion, findings::Findings, index::Index};
 
@@ -23,7 +23,7 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
         let end = if listening::to_the_end(index, &members, stream, span) {
             index.head_of(stream.channel)
         } else {
-            span.synced
+            span.settled
         };
         let rows = index.rows_of(stream.channel);
         let first = rows.partition_point(|row| row.seq <= start);

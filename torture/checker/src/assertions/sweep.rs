@@ -19,6 +19,8 @@ const LABEL: &str = "kind=\"repaired_by_sweep\"";
 const AFTER_HEAL_US: u64 = 3_000_000;
 /// A sample that belongs to the end of a stretch may be written down so much later.
 const SAMPLED_LATE_US: u64 = 1_000_000;
+/// The figures that are sampled together are written down within this.
+const ROUND_US: u64 = 500_000;
 /// A sweep that looks just before the announcement comes finds something now and then.
 const ALLOWED: f64 = 3.0;
 const ALLOWED_PER_MESSAGE: f64 = 0.001;
@@ -68,8 +70,12 @@ fn one(index: &Index, stretch: &str, from: u64, to: u64, findings: &mut Findings
         else {
             continue;
         };
-        // A label appears with its first event: before that it stood at 0.
-        let before = if any < first.0 { 0.0 } else { first.1 };
+        // A label appears with its first event: if it was not in the first round, it stood at 0.
+        let before = if any + ROUND_US < first.0 {
+            0.0
+        } else {
+            first.1
+        };
         findings.checked(A7, 1);
         if last.1 - before > allowed {
             findings.broken(

@@ -74,7 +74,12 @@ impl Builder {
                     it.closed = it.closed.min(at);
                 }
             }
-            Event::JoinAsked { .. } => {}
+            Event::JoinAsked {
+                device,
+                connection,
+                channel,
+                ..
+            } => self.fact(at, &device, connection, channel, What::Asked),
             Event::Joined {
                 device,
                 connection,

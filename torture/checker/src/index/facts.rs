@@ -107,6 +107,8 @@ impl Join {
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum What {
+    /// A join was sent.
+    Asked,
     /// Number in [`Stream::joins`].
     Joined(u32),
     Left {

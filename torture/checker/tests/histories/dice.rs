@@ -22,7 +22,7 @@ impl Dice {
     }
 
     pub(crate) fn index(&mut self, n: usize) -> usize {
-        usize::try_from(self.below(n as u64)).unwrap()
+        usize::try_from(self.below(n as u64)).expect("below a usize")
     }
 
     pub(crate) fn percent(&mut self, chance: u64) -> bool {

@@ -14,11 +14,11 @@ impl World {
     /// The log, the shards, and what the consumer counts.
     pub(crate) fn log_and_rows(&mut self) {
         for partition in 0..PARTITIONS {
-            let number = i32::try_from(partition).unwrap();
+            let number = i32::try_from(partition).expect("few partitions");
             let mut stored = HashSet::new();
             let (mut rows, mut duplicates, mut dead) = (0, 0, 0);
             for (offset, message) in (0..).zip(self.log[partition].clone()) {
-                let seq = u64::try_from(offset).unwrap() + 1 + BASE;
+                let seq = u64::try_from(offset).expect("from 0") + 1 + BASE;
                 let record = message.map(|m| names::record(m, &self.messages[m], seq));
                 self.say(Event::Log {
                     partition: number,
@@ -45,7 +45,7 @@ impl World {
             }
             self.say(Event::Counts {
                 partition: number,
-                next_offset: i64::try_from(self.log[partition].len()).unwrap(),
+                next_offset: i64::try_from(self.log[partition].len()).expect("a short log"),
                 rows,
                 duplicates,
                 dead,

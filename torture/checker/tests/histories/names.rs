@@ -4,12 +4,16 @@ use hubbub_checker::history::{Kind, Record};
 use hubbub_protocol::{ChannelId, ChannelLetter, MessageId, Seq, UserId};
 use uuid::Uuid;
 
+fn from_one(number: usize) -> i64 {
+    i64::try_from(number).expect("a small number") + 1
+}
+
 pub(crate) fn channel(number: usize) -> ChannelId {
-    ChannelId::new(ChannelLetter::Channel, i64::try_from(number).unwrap() + 1).unwrap()
+    ChannelId::new(ChannelLetter::Channel, from_one(number)).expect("from 1")
 }
 
 pub(crate) fn user(number: usize) -> UserId {
-    UserId::new(i64::try_from(number).unwrap() + 1).unwrap()
+    UserId::new(from_one(number)).expect("from 1")
 }
 
 pub(crate) fn id(message: usize) -> MessageId {
@@ -31,7 +35,7 @@ pub(crate) fn record(number: usize, message: &Message, seq: u64) -> Record {
         user: user(message.user),
         id: id(number),
         sum: match message.kind {
-            Kind::Message => u32::try_from(number).unwrap() * 7 + 1,
+            Kind::Message => u32::try_from(number).expect("few messages") * 7 + 1,
             Kind::Other => 0,
         },
         kind: message.kind,

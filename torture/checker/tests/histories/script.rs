@@ -366,6 +366,8 @@ impl World {
 
     fn finals(&mut self) {
         self.gauges(1);
+        self.run_until(self.now + 30_000_000);
+        self.gauges(1);
         self.run_until(self.now + 1_000);
         self.gauges(1);
         self.log_and_rows();

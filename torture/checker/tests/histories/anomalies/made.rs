@@ -106,7 +106,11 @@ impl Made {
 
     pub(super) fn phase(&self, phase: Phase) -> u64 {
         let it = |e: &&Entry| e.event == Event::Phase(phase);
-        self.entries.iter().find(it).unwrap().at_us
+        self.entries
+            .iter()
+            .find(it)
+            .expect("every phase is there")
+            .at_us
     }
 
     /// The rows of the store, in order of the shards' reading.

@@ -234,7 +234,7 @@ pub(super) fn record_without_a_trace(made: &mut Made) -> Option<()> {
 }
 
 fn channel_of(partition: i32) -> ChannelId {
-    names::channel(usize::try_from(partition).unwrap())
+    names::channel(usize::try_from(partition).expect("from 0"))
 }
 
 pub(super) fn acked_and_given_up(made: &mut Made) -> Option<()> {
