@@ -252,11 +252,9 @@ fn seconds(seconds: &[Second]) -> String {
     let rows: Vec<_> = seconds
         .iter()
         .map(|second| {
-            let repairs: u64 = second
-                .feed_events
+            let repairs: u64 = Repairs::KINDS
                 .iter()
-                .filter(|(kind, _)| Repairs::is_repair(kind))
-                .map(|(_, n)| n)
+                .filter_map(|kind| second.feed_events.get(*kind))
                 .sum();
             (
                 second.attempts,

@@ -300,9 +300,11 @@ impl Page {
         let repairs = &report.measures.repairs;
         for (name, n) in [
             ("sends: ok", sends.ok),
+            ("sends: refused, the sender may not", sends.refused),
             ("sends: rejected", sends.rejected),
             ("sends: unknown", sends.unknown),
             ("sends: unanswered", sends.unanswered),
+            ("messages given up after an unknown", sends.abandoned),
             ("reconnects", repairs.reconnects),
         ] {
             self.row([name.into(), count(n)]);

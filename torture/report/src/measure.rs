@@ -130,10 +130,16 @@ impl<'a> Pass<'a> {
         } = self;
         let (mut sends, gaps) = attempts.finish();
         sends.messages = index.messages.len() as u64;
+        sends.abandoned = recovery.abandoned();
         let (repairs, effects, lag) = gauges.finish();
         let times = recovery.finish(&listeners);
         faults::recovered(&mut clusters, &times);
-        faults::lagged(&mut clusters, &lag, index.phase(Phase::Calm));
+        faults::lagged(
+            &mut clusters,
+            &lag,
+            index.phase(Phase::Calm),
+            index.acked_a_second(),
+        );
         let faults = faults::faults(index, &clusters, &gaps, &effects);
         Measures {
             end_us: index.end_us,

@@ -104,7 +104,8 @@ pub struct Cluster {
     pub faults: Vec<u32>,
     /// Whether one of them hit a consumer: then ordered joins and history wait for the takeover.
     pub consumer: bool,
-    /// Until every send that was invoked before the end had its definite answer.
+    /// Until every send that was invoked before the end had its definite answer; of one that its
+    /// sender gave up, until its last answer.
     pub sends_us: u64,
     /// Until every device that listened plainly had every record acknowledged before the end.
     pub plain_us: u64,
@@ -117,11 +118,11 @@ pub struct Cluster {
     pub live_us: Option<u64>,
     /// Like `live_us`, of ordered joins alone.
     pub history_us: Option<u64>,
-    /// Until the sampled lag of the consumers was no greater than in calm; absent where it was
-    /// not sampled.
+    /// Until the first sample at which the consumers' lag was that of calm, or less than a
+    /// second's worth of messages; absent where it was not sampled.
     pub lag_us: Option<u64>,
     /// Records that a device lacked at the end of this cluster and never got, and sends that
-    /// never had a definite answer.
+    /// never had an answer.
     pub missing: u64,
     /// Records that a device lacked and that were no longer due: it left, or was told
     /// `recovered:false`.
@@ -197,12 +198,17 @@ pub struct Sends {
     pub attempts: u64,
     /// Attempts answered `ok`.
     pub ok: u64,
-    /// Attempts answered that the message never reached the log.
+    /// Attempts answered that the sender may not: it is no member, say. They count for neither
+    /// availability nor outages; a member that is refused is the checker's business.
+    pub refused: u64,
+    /// Attempts answered that the message never reached the log, for other reasons.
     pub rejected: u64,
     /// Attempts whose outcome nobody knew.
     pub unknown: u64,
     /// Attempts without any line about their end.
     pub unanswered: u64,
+    /// Messages that were given up after an `unknown`: the last attempt's outcome is not known.
+    pub abandoned: u64,
     /// The longest time without any `ok` while sends were tried.
     pub longest_outage_us: u64,
     /// Availability over the whole run.
@@ -253,21 +259,22 @@ pub struct Repairs {
 }
 
 impl Repairs {
-    /// The feed's events that mean that something was mended, in the order in which charts show
-    /// them: rows that only a repair brought, holes found at a subscription and by the sweep,
-    /// sockets that went back to reading, joins that could not be recovered.
+    /// What charts show of the feed's events, in their order: rows that only a repair brought, by
+    /// who told of them (the consumer, the head at a subscription, the sweep), sockets that went
+    /// back to reading, joins that could not be recovered.
     pub const KINDS: [&str; 5] = [
-        "repaired",
-        "behind_at_subscribe",
-        "behind_at_sweep",
+        "repaired_by_announcement",
+        "repaired_by_head",
+        "repaired_by_sweep",
         "detached",
         "unrecovered",
     ];
 
-    /// Whether a kind of the feed's events is a repair, not a harmless drop.
+    /// Whether a kind of the feed's events means that something was wrong, and not a harmless
+    /// drop.
     #[must_use]
     pub fn is_repair(kind: &str) -> bool {
-        Self::KINDS.contains(&kind)
+        Self::KINDS.contains(&kind) || kind.starts_with("repaired") || kind.starts_with("behind")
     }
 }
 

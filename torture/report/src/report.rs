@@ -254,10 +254,10 @@ fn targets(measures: &Measures) -> Vec<Target> {
     ];
     if recovery.consumer_lag.n > 0 {
         targets.push(Target::of(
-            "the consumers' lag as in calm, a consumer hit (as sampled)",
+            "the consumers' lag over, a consumer hit (as seldom as it is sampled)",
             recovery.consumer_lag,
             0,
-            HISTORY,
+            NONE,
         ));
     }
     let all = never(|cluster| cluster.recovery_us.is_none());

@@ -69,13 +69,19 @@ pub(super) fn recovered(clusters: &mut [Cluster], times: &[Times]) {
     }
 }
 
-/// Fills in when the consumers' lag was no greater than in calm, where it was sampled.
-pub(super) fn lagged(clusters: &mut [Cluster], lag: &[(u64, f64)], calm: Option<PhaseSpan>) {
+/// Fills in when the consumers' lag was over, where it was sampled: as in calm, or less than what
+/// is acknowledged in a second. Under load it is never 0.
+pub(super) fn lagged(
+    clusters: &mut [Cluster],
+    lag: &[(u64, f64)],
+    calm: Option<PhaseSpan>,
+    acked_a_second: f64,
+) {
     let usual = lag
         .iter()
         .filter(|(at_us, _)| calm.is_some_and(|calm| *at_us < calm.end_us))
         .map(|(_, lag)| *lag)
-        .fold(0.0, f64::max);
+        .fold(acked_a_second, f64::max);
     for cluster in clusters {
         let after = lag.partition_point(|(at_us, _)| *at_us < cluster.end_us);
         cluster.lag_us = lag[after..]

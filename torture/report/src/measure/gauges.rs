@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use hubbub_checker::Event;
 
-use super::series::Series;
+use super::{sends::refuses, series::Series};
 use crate::measures::Repairs;
 
 const FEED_EVENTS: &str = "hubbub_edge_feed_events_total";
@@ -42,6 +42,7 @@ impl<'a> Gauges<'a> {
                 series.at(at_us).closes += 1;
                 self.effects.push(at_us);
             }
+            Event::Rejected { code, .. } if refuses(code) => {}
             Event::Unknown { .. } | Event::Rejected { .. } => self.effects.push(at_us),
             _ => {}
         }

@@ -85,6 +85,17 @@ impl<'a> Index<'a> {
         self.messages[no as usize].ok_us
     }
 
+    /// How many messages are acknowledged in a second, on average.
+    pub(super) fn acked_a_second(&self) -> f64 {
+        let moments = || self.messages.iter().filter_map(|message| message.ok_us);
+        match (moments().min(), moments().max()) {
+            (Some(first), Some(last)) if first < last => {
+                moments().count() as f64 * 1e6 / (last - first) as f64
+            }
+            _ => 0.0,
+        }
+    }
+
     /// When a phase was, if it was.
     pub(super) fn phase(&self, phase: Phase) -> Option<PhaseSpan> {
         self.phases.iter().find(|span| span.phase == phase).copied()

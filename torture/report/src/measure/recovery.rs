@@ -46,10 +46,12 @@ pub(super) struct Recovery<'a> {
     /// Messages without a definite answer.
     open: HashSet<MessageNo>,
     /// Of these the ones with an attempt whose outcome nobody knows: a rejection of another
-    /// attempt does not settle them.
-    unknown: HashSet<MessageNo>,
+    /// attempt does not settle them. With the moment when that was last said.
+    unknown: HashMap<MessageNo, u64>,
     /// Messages that were open at an end: since which.
     overdue: HashMap<MessageNo, usize>,
+    /// Attempts of each message that nobody has answered in any way.
+    unanswered: HashMap<MessageNo, u32>,
 }
 
 impl<'a> Recovery<'a> {
@@ -62,8 +64,9 @@ impl<'a> Recovery<'a> {
             acked: vec![Bits::default(); index.seqs.len()],
             lacking: HashMap::new(),
             open: HashSet::new(),
-            unknown: HashSet::new(),
+            unknown: HashMap::new(),
             overdue: HashMap::new(),
+            unanswered: HashMap::new(),
         }
     }
 
@@ -81,10 +84,14 @@ impl<'a> Recovery<'a> {
         let message = |op: &u64| self.index.attempts.get(op).copied();
         match event {
             Event::Invoke { op, .. } => {
-                self.open.extend(message(op));
+                if let Some(no) = message(op) {
+                    self.open.insert(no);
+                    *self.unanswered.entry(no).or_default() += 1;
+                }
             }
             Event::Ok { op, .. } => {
                 if let Some(no) = message(op) {
+                    self.tick_off(no);
                     let message = &self.index.messages[no as usize];
                     self.acked[message.channel as usize].insert(message.rank);
                     self.unknown.remove(&no);
@@ -92,16 +99,21 @@ impl<'a> Recovery<'a> {
                 }
             }
             Event::Rejected { op, .. } => {
-                if let Some(no) = message(op)
-                    && !self.unknown.contains(&no)
-                {
-                    self.answered(at_us, no);
+                if let Some(no) = message(op) {
+                    self.tick_off(no);
+                    if !self.unknown.contains_key(&no) {
+                        self.answered(at_us, no);
+                    }
                 }
             }
             Event::Unknown { op, .. } => {
-                // A late `unknown` of one attempt does not reopen what another one settled.
-                self.unknown
-                    .extend(message(op).filter(|no| self.open.contains(no)));
+                if let Some(no) = message(op) {
+                    self.tick_off(no);
+                    // A late `unknown` of one attempt does not reopen what another one settled.
+                    if self.open.contains(&no) {
+                        self.unknown.insert(no, at_us);
+                    }
+                }
             }
             _ => {}
         }
@@ -149,6 +161,14 @@ impl<'a> Recovery<'a> {
         }
     }
 
+    /// How many messages their senders gave up: no more can be said of them, and no attempt waits.
+    pub(super) fn abandoned(&self) -> u64 {
+        let unknown = self.unknown.keys();
+        unknown
+            .filter(|no| !self.unanswered.contains_key(no))
+            .count() as u64
+    }
+
     /// The times, once the history is over.
     pub(super) fn finish(mut self, listeners: &Listeners<'_>) -> Vec<Times> {
         self.pass(listeners, u64::MAX);
@@ -159,10 +179,27 @@ impl<'a> Recovery<'a> {
                 self.times[lack.since].missing_plain += 1;
             }
         }
-        for since in self.overdue.values() {
-            self.times[*since].missing_sends += 1;
+        for (no, since) in std::mem::take(&mut self.overdue) {
+            match self.unknown.get(&no).copied() {
+                // Given up by its sender: that is all the answer there can be.
+                Some(last_us) if !self.unanswered.contains_key(&no) => {
+                    for (times, end) in self.since(since) {
+                        times.sends_us = times.sends_us.max(last_us.saturating_sub(end));
+                    }
+                }
+                _ => self.times[since].missing_sends += 1,
+            }
         }
         self.times
+    }
+
+    fn tick_off(&mut self, no: MessageNo) {
+        if let Some(waiting) = self.unanswered.get_mut(&no) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.unanswered.remove(&no);
+            }
+        }
     }
 
     fn answered(&mut self, at_us: u64, no: MessageNo) {

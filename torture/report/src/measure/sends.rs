@@ -1,11 +1,17 @@
 use std::collections::HashMap;
 
 use hubbub_checker::Event;
+use hubbub_protocol::ErrorCode;
 
 use super::series::Series;
 use crate::measures::{Availability, Sends};
 
 const SECOND_US: u64 = 1_000_000;
+
+/// Whether a rejection says that the sender may not: no outage, but what it asked for.
+pub(super) fn refuses(code: &str) -> bool {
+    code == ErrorCode::ChannelNotFound.as_str() || code == ErrorCode::Forbidden.as_str()
+}
 
 /// Follows the attempts: how many were answered in time, and when nothing was acknowledged.
 #[derive(Debug, Default)]
@@ -15,9 +21,11 @@ pub(super) struct Attempts {
     pending: HashMap<u64, Pending>,
     /// Since when somebody tries and no `ok` came.
     trying_since: Option<u64>,
+    /// Whether an attempt failed since then.
+    failed: bool,
     last_us: u64,
     /// Times without any `ok` while sends were tried, ascending and apart from each other.
-    pub(super) gaps: Vec<(u64, u64)>,
+    gaps: Vec<(u64, u64)>,
 }
 
 #[derive(Debug)]
@@ -66,17 +74,39 @@ impl Attempts {
                 }
                 self.gap_until(at_us);
                 self.trying_since = (!self.pending.is_empty()).then_some(at_us);
+                self.failed = false;
                 self.last_us = at_us;
             }
-            Event::Rejected { op, .. } => {
-                self.sends.rejected += u64::from(self.pending.remove(op).is_some());
-                self.last_us = at_us;
+            Event::Rejected { op, code } => {
+                let Some(pending) = self.pending.remove(op) else {
+                    return;
+                };
+                if refuses(code) {
+                    self.refused(series, &pending);
+                } else {
+                    self.sends.rejected += 1;
+                    self.failed = true;
+                    self.last_us = at_us;
+                }
             }
             Event::Unknown { op, .. } => {
                 self.sends.unknown += u64::from(self.pending.remove(op).is_some());
+                self.failed = true;
                 self.last_us = at_us;
             }
             _ => {}
+        }
+    }
+
+    /// Takes an attempt back that nobody had a right to.
+    fn refused(&mut self, series: &mut Series, pending: &Pending) {
+        self.sends.refused += 1;
+        for availability in self.sends.availabilities(pending) {
+            availability.attempts -= 1;
+        }
+        series.at(pending.invoked_us).attempts -= 1;
+        if self.pending.is_empty() && !self.failed {
+            self.trying_since = None;
         }
     }
 

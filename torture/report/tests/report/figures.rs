@@ -42,6 +42,32 @@ fn availability_second_by_second() {
 }
 
 #[test]
+fn who_may_not_send_is_no_outage() {
+    let measures = History::default()
+        .sent(1_000, 1_010, 1)
+        .invoke(2_000, 2, &message(2))
+        .refused(2_010, 2)
+        .fault(1, hubbub_checker::FaultKind::ApiKill, 3_000, 4_000)
+        .invoke(5_000, 3, &message(3))
+        .invoke(5_000, 4, &message(4))
+        .refused(5_010, 3)
+        .ok(5_200, 4, Some(4))
+        .measured();
+    let sends = measures.sends;
+    assert_eq!((sends.attempts, sends.refused, sends.rejected), (4, 2, 0));
+    let all = Availability {
+        attempts: 2,
+        in_time: 2,
+    };
+    assert_eq!((sends.whole, sends.between_faults), (all, all));
+    assert_eq!(measures.seconds[2].attempts, 0);
+    assert_eq!(measures.seconds[5].attempts, 1);
+    assert_eq!(sends.longest_outage_us, 200_000);
+    // And nobody noticed anything: the fault's own line is the first.
+    assert_eq!(measures.faults[0].detect_us, Some(10_000));
+}
+
+#[test]
 fn latency_of_live_messages() {
     let measures = History::default()
         .phase(0, Phase::Calm)

@@ -81,6 +81,12 @@ impl History {
         self.at(ms, Event::Rejected { op, code })
     }
 
+    /// Rejected because the sender is no member.
+    pub(crate) fn refused(&mut self, ms: u64, op: u64) -> &mut Self {
+        let code = "channel_not_found".into();
+        self.at(ms, Event::Rejected { op, code })
+    }
+
     pub(crate) fn unknown(&mut self, ms: u64, op: u64) -> &mut Self {
         let code = "log_timeout".into();
         self.at(ms, Event::Unknown { op, code })

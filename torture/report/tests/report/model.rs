@@ -77,13 +77,16 @@ fn history(steps: &[Step]) -> History {
 struct Missing {
     devices: BTreeSet<(String, u64)>,
     sends: BTreeSet<u64>,
+    /// Of these the ones whose attempts were all answered: when that was last.
+    given_up: BTreeMap<u64, u64>,
 }
 
 /// Reads everything up to a moment anew.
 fn missing(entries: &[Entry], until_us: u64) -> Missing {
     let mut of_op = BTreeMap::new();
     let (mut acked, mut open) = (BTreeSet::new(), BTreeSet::new());
-    let mut unknown = BTreeSet::new();
+    let mut unknown = BTreeMap::new();
+    let mut waiting = BTreeSet::new();
     let mut stays: BTreeMap<String, u64> = BTreeMap::new();
     let mut given = BTreeSet::new();
     for entry in entries.iter().take_while(|entry| entry.at_us <= until_us) {
@@ -91,18 +94,26 @@ fn missing(entries: &[Entry], until_us: u64) -> Missing {
             Event::Invoke { op, record, .. } => {
                 let n = record.id.0.as_u64_pair().1;
                 of_op.insert(*op, n);
+                waiting.insert(*op);
                 open.insert(n);
             }
             Event::Ok { op, .. } => {
+                waiting.remove(op);
                 acked.insert(of_op[op]);
                 open.remove(&of_op[op]);
                 unknown.remove(&of_op[op]);
             }
-            Event::Rejected { op, .. } if !unknown.contains(&of_op[op]) => {
-                open.remove(&of_op[op]);
+            Event::Rejected { op, .. } => {
+                waiting.remove(op);
+                if !unknown.contains_key(&of_op[op]) {
+                    open.remove(&of_op[op]);
+                }
             }
-            Event::Unknown { op, .. } if open.contains(&of_op[op]) => {
-                unknown.insert(of_op[op]);
+            Event::Unknown { op, .. } => {
+                waiting.remove(op);
+                if open.contains(&of_op[op]) {
+                    unknown.insert(of_op[op], entry.at_us);
+                }
             }
             Event::Joined {
                 device,
@@ -131,7 +142,11 @@ fn missing(entries: &[Entry], until_us: u64) -> Missing {
         let due = acked.iter().filter(move |n| *n > from);
         due.map(move |n| (device.clone(), *n))
     });
+    for op in waiting {
+        unknown.remove(&of_op[&op]);
+    }
     Missing {
+        given_up: unknown,
         devices: devices.filter(|due| !given.contains(due)).collect(),
         sends: open,
     }
@@ -157,6 +172,12 @@ fn model(entries: &[Entry], end_us: u64, earlier: &[u64]) -> Option<u64> {
         due.retain(|due| now.devices.contains(due));
         sends.retain(|n| now.sends.contains(n));
     }
+    let given_up = missing(entries, u64::MAX).given_up;
+    for n in &sends {
+        let until_us = given_up.get(n).copied().unwrap_or(0);
+        last_us = last_us.max(until_us.saturating_sub(end_us));
+    }
+    sends.retain(|n| !given_up.contains_key(n));
     let inherited = |what: &dyn Fn(&Missing) -> bool| {
         // Missing without a pause since an earlier end.
         earlier.iter().any(|earlier| {

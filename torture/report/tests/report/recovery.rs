@@ -159,6 +159,29 @@ fn every_send_needs_its_definite_answer() {
 }
 
 #[test]
+fn a_send_that_was_given_up_has_had_its_last_answer() {
+    let mut history = one_fault();
+    history
+        .invoke(11_000, 1, &message(1))
+        .unknown(11_500, 1)
+        .invoke(11_600, 2, &message(1))
+        .unknown(16_600, 2)
+        .phase(30_000, Phase::Final);
+    let measures = history.clone().measured();
+    let cluster = &measures.clusters[0];
+    assert_eq!((cluster.sends_us, cluster.missing), (4_600_000, 0));
+    assert_eq!(cluster.recovery_us, Some(4_600_000));
+    assert_eq!(measures.sends.abandoned, 1);
+    // One that waits for ever is another matter.
+    let measures = history.invoke(17_000, 3, &message(1)).measured();
+    assert_eq!(measures.clusters[0].missing, 1);
+    assert_eq!(
+        (measures.sends.abandoned, measures.sends.unanswered),
+        (0, 1)
+    );
+}
+
+#[test]
 fn what_never_comes_counts_for_the_first_cluster_that_lacked_it() {
     let measures = one_fault()
         .sent(11_000, 11_010, 1)

@@ -336,9 +336,9 @@ impl Maker {
 
     fn gauges(&mut self) {
         let kinds = [
-            "repaired",
-            "behind_at_subscribe",
-            "behind_at_sweep",
+            "repaired_by_announcement",
+            "repaired_by_head",
+            "repaired_by_sweep",
             "detached",
             "repeated",
         ];
