@@ -132,10 +132,10 @@ impl Cast {
         for (n, who) in people.writers.iter().enumerate() {
             let answering = n < profile.answering;
             let voice = match devices.next() {
-                Some((device, lost)) => {
+                Some((device, doubts)) => {
                     // Those who read keep their cursors, so they never crash.
                     if !answering {
-                        let crashing = crash_now_and_then(Arc::clone(&device), lost);
+                        let crashing = crash_now_and_then(Arc::clone(&device), doubts);
                         self.crashing.spawn(crashing);
                     }
                     Voice::Socket(device)

@@ -71,27 +71,28 @@ pub struct Device {
     wire: Arc<Mutex<WireLog>>,
     state: Arc<Mutex<State>>,
     client: watch::Sender<Client>,
-    /// Told whenever a connection ended with sends on it; the count is how many.
-    lost: mpsc::Sender<usize>,
+    /// Told when nobody knows what became of a send.
+    doubts: mpsc::Sender<()>,
     left: Arc<watch::Sender<u64>>,
     tasks: Mutex<JoinSet<()>>,
 }
 
 impl Device {
-    /// Starts connecting. The second value tells of connections that ended with sends on them.
+    /// Starts connecting. The second value tells of sends of which nobody knows what
+    /// became of them.
     #[must_use]
     pub fn start(
         identity: Identity,
         link: Arc<Proxy>,
         recorder: Recorder,
         ledger: Arc<Ledger>,
-    ) -> (Arc<Self>, mpsc::Receiver<usize>) {
+    ) -> (Arc<Self>, mpsc::Receiver<()>) {
         let wire = WireLog::new(identity.name.clone(), identity.user);
         let wire = Arc::new(Mutex::new(wire));
-        let config = config(&identity, &link, &recorder, &wire);
+        // One is enough: it says that there is something, not how much.
+        let (doubts, told) = mpsc::channel(1);
+        let config = config(&identity, &link, &recorder, &wire, &doubts);
         let (client, events) = Client::start(config);
-        // One is enough: who is told looks at everything.
-        let (lost, told) = mpsc::channel(1);
         let device = Arc::new(Self {
             identity,
             link,
@@ -100,7 +101,7 @@ impl Device {
             wire,
             state: Arc::default(),
             client: watch::Sender::new(client),
-            lost,
+            doubts,
             left: Arc::new(watch::Sender::new(0)),
             tasks: Mutex::new(JoinSet::new()),
         });
@@ -221,7 +222,13 @@ impl Device {
         // Past this the actor is as good as gone: its sends end with the client below.
         timeout(CLOSE, old.close()).await.ok();
         self.wire.lock().another_client();
-        let config = config(&self.identity, &self.link, &self.recorder, &self.wire);
+        let config = config(
+            &self.identity,
+            &self.link,
+            &self.recorder,
+            &self.wire,
+            &self.doubts,
+        );
         let (client, events) = Client::start(config);
         self.take_events(events);
         self.client.send_replace(client);
@@ -240,29 +247,17 @@ impl Device {
         let (name, user) = (self.identity.name.clone(), self.identity.user);
         let (recorder, ledger) = (self.recorder.clone(), Arc::clone(&self.ledger));
         let (wire, state) = (Arc::clone(&self.wire), Arc::clone(&self.state));
-        let (lost, left) = (self.lost.clone(), Arc::clone(&self.left));
+        let left = Arc::clone(&self.left);
         self.tasks.lock().spawn(async move {
             while let Some(event) = events.recv().await {
                 let seen = on_event(&event, &name, user, &ledger, &wire, &state);
                 if let Some(seen) = seen {
                     recorder.record(seen);
                 }
-                match event {
-                    // Told only after it stands in the history.
-                    Event::Left { channel } | Event::JoinFailed { channel, .. } => {
-                        state.lock().channels.remove(&channel);
-                        left.send_modify(|count| *count += 1);
-                    }
-                    Event::Disconnected {
-                        retry_in: Some(_), ..
-                    } => {
-                        let count = wire.lock().take_lost();
-                        if count > 0 {
-                            // Full: somebody is about to look.
-                            lost.try_send(count).ok();
-                        }
-                    }
-                    _ => {}
+                // Told only after it stands in the history.
+                if let Event::Left { channel } | Event::JoinFailed { channel, .. } = event {
+                    state.lock().channels.remove(&channel);
+                    left.send_modify(|count| *count += 1);
                 }
             }
         });
@@ -274,15 +269,22 @@ fn config(
     link: &Proxy,
     recorder: &Recorder,
     wire: &Arc<Mutex<WireLog>>,
+    doubts: &mpsc::Sender<()>,
 ) -> Config {
     let url = format!("ws://{}/ws", link.addr());
     let mut config = Config::new(url, TokenSource::Fixed(identity.token.clone()));
     config.device = identity.name.parse().ok();
     config.limits = limits();
-    let (recorder, wire) = (recorder.clone(), Arc::clone(wire));
+    let (recorder, wire, doubts) = (recorder.clone(), Arc::clone(wire), doubts.clone());
     config.recorder = Some(Arc::new(move |seen: Wire<'_>| {
         let mut next_op = || recorder.next_op();
-        let mut record = |event| recorder.record(event);
+        let mut record = |event| {
+            if let Seen::Unknown { .. } = event {
+                // Full: it has been said.
+                doubts.try_send(()).ok();
+            }
+            recorder.record(event);
+        };
         wire.lock()
             .on(seen.connection, seen.event, &mut next_op, &mut record);
     }));

@@ -35,8 +35,8 @@ const LATE: [(&str, Option<Seq>); 2] = [("reader-3.2", Some(Seq::ZERO)), ("reade
 /// All devices of a run.
 #[derive(Debug)]
 pub struct Audience {
-    /// Those of the writers, in their order, with what tells of lost sends.
-    pub writers: Vec<(Arc<Device>, mpsc::Receiver<usize>)>,
+    /// Those of the writers, in their order, with what tells of doubtful sends.
+    pub writers: Vec<(Arc<Device>, mpsc::Receiver<()>)>,
     /// Those of the readers.
     pub readers: Vec<Arc<Device>>,
     /// The rest.
@@ -80,13 +80,13 @@ impl Audience {
         };
         let sockets = profile.writers - profile.http_writers;
         for (at, who) in people.writers.iter().take(sockets).enumerate() {
-            let (device, lost) = start(who, 0)?;
+            let (device, doubts) = start(who, 0)?;
             if at < profile.answering {
                 for channel in people.channels.iter().take(ANSWERING_CHANNELS) {
                     device.join(*channel, None, at % 2 == 0).await?;
                 }
             }
-            audience.writers.push((device, lost));
+            audience.writers.push((device, doubts));
         }
         for (at, who) in people.readers.iter().enumerate() {
             for n in 0..profile.devices {

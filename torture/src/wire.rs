@@ -25,8 +25,6 @@ pub struct WireLog {
     /// The connection has said hello and not ended.
     open: bool,
     pending: HashMap<RequestId, Pending>,
-    /// Sends without an answer when a connection ended, since the last look.
-    lost: usize,
     /// Channels whose `leave` was written, and nobody has asked since.
     left: HashSet<ChannelId>,
 }
@@ -54,7 +52,6 @@ impl WireLog {
             connection: 0,
             open: false,
             pending: HashMap::new(),
-            lost: 0,
             left: HashSet::new(),
         }
     }
@@ -68,11 +65,6 @@ impl WireLog {
     #[must_use]
     pub fn connection(&self) -> u64 {
         self.connection
-    }
-
-    /// How many sends lost their connection since the last call.
-    pub fn take_lost(&mut self) -> usize {
-        std::mem::take(&mut self.lost)
     }
 
     /// Whether a `leave` of the channel was written, since the last call for it. One that never
@@ -228,7 +220,6 @@ impl WireLog {
             }
         }
         lost.sort_unstable();
-        self.lost += lost.len();
         for op in lost {
             let code = "connection_lost".to_owned();
             record(Event::Unknown { op, code });
