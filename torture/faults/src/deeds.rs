@@ -2,7 +2,7 @@
 
 mod bus;
 mod clients;
-mod clock;
+pub(crate) mod clock;
 mod front;
 mod log;
 mod poison;

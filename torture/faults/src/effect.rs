@@ -140,6 +140,7 @@ fn counted(fault: &Fault, between: &Between<'_>) -> Vec<(u64, &'static str)> {
                 ),
                 "calls to it failed",
             ),
+            (slow_calls(between, target), "calls to it over 1 s"),
             (
                 between.rise("consumer", &["consumer_waiting_partitions"]),
                 "partitions waited",
@@ -167,6 +168,12 @@ fn counted(fault: &Fault, between: &Between<'_>) -> Vec<(u64, &'static str)> {
 fn slow_appends(between: &Between<'_>) -> u64 {
     let all = between.rise("", &["log_append_seconds_count"]);
     let quick = between.rise("", &["log_append_seconds_bucket", "le=\"0.256\""]);
+    all.saturating_sub(quick)
+}
+
+fn slow_calls(between: &Between<'_>, shard: &str) -> u64 {
+    let all = between.rise("", &["store_call_seconds_count", shard]);
+    let quick = between.rise("", &["store_call_seconds_bucket", shard, "le=\"1.0\""]);
     all.saturating_sub(quick)
 }
 
@@ -265,6 +272,30 @@ mod tests {
             say(FaultKind::ClientTorn, "john.1 mary.1", &now).as_deref(),
             Some("2 connections given up")
         );
+    }
+
+    #[test]
+    fn slow_calls_of_the_shard_count() {
+        let series = |what: &str, shard: u8| {
+            format!("store_call_seconds_{what}database=\"shard-{shard}\",query=\"heads\"}}")
+        };
+        let (count, bucket) = ("count{", "bucket{le=\"1.0\",");
+        let now = sight(&[
+            ("edge-1", &series(count, 0), 7.0),
+            ("edge-1", &series(bucket, 0), 7.0),
+            ("edge-1", &series(count, 1), 7.0),
+            ("edge-1", &series(bucket, 1), 5.0),
+        ]);
+        let say = |shard| {
+            effect(
+                &fault(FaultKind::ShardFreeze, shard),
+                &sight(&[]),
+                &now,
+                &[],
+            )
+        };
+        assert_eq!(say("shard-0"), None);
+        assert_eq!(say("shard-1").as_deref(), Some("2 calls to it over 1 s"));
     }
 
     #[test]

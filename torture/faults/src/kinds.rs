@@ -187,7 +187,7 @@ pub(crate) fn manner(kind: FaultKind) -> Manner {
              gets it again (P5).",
         ),
         FaultKind::ClientSlow => (
-            6_000..=8_000,
+            7_000..=9_000,
             1_000,
             "It falls back to reading history at its own pace and has everything in the end; nobody \
              else is delayed, and it costs 1 MiB at most (P10).",

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 /// A frozen process answers nothing; the others are not kept waiting for it.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// The series that tell of faults, by the beginnings of their names.
-const KEPT: [&str; 19] = [
+const KEPT: [&str; 21] = [
     "bus_connects_total",
     "bus_losses_total",
     "bus_probes_total",
@@ -25,12 +25,17 @@ const KEPT: [&str; 19] = [
     "hubbub_edge_feed_events_total",
     "hubbub_edge_lease",
     "hubbub_edge_sweep_failures_total",
-    "log_append",
+    "log_append_seconds",
+    "log_appends_total",
     "log_consume_errors_total",
     "log_rebalances_total",
+    "store_call_seconds",
     "store_calls_total",
     "store_connections_total",
 ];
+
+/// Of histograms, these buckets alone: what is quick for an append, and for a call to a shard.
+const BUCKETS: [&str; 2] = ["le=\"0.256\"", "le=\"1.0\""];
 
 /// (process, series) -> how much it has risen since the first look.
 pub(crate) type Risen = BTreeMap<(String, String), f64>;
@@ -116,7 +121,10 @@ impl Book {
 fn figures(page: &str) -> BTreeMap<String, f64> {
     let lines = page.lines().filter(|line| !line.starts_with('#'));
     let kept = lines.filter(|line| KEPT.iter().any(|name| line.starts_with(name)));
-    let read = kept.filter_map(|line| {
+    let told = |line: &&str| {
+        !line.contains("_bucket{") || BUCKETS.iter().any(|bucket| line.contains(bucket))
+    };
+    let read = kept.filter(told).filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
         Some((series.to_owned(), value.parse().ok()?))
     });

@@ -82,11 +82,27 @@ fn may_be_away(group: Group, shape: &Shape) -> usize {
     count.saturating_sub(1).max(1)
 }
 
+/// Whether one would keep the other from having any effect: nothing is acknowledged or consumed
+/// without the log.
+fn spoils(one: &Fault, other: &Fault) -> bool {
+    one.kind == FaultKind::KafkaDown
+        && matches!(
+            other.kind,
+            FaultKind::EdgeCrashAfterAck
+                | FaultKind::ConsumerCrashAfterCommit
+                | FaultKind::ClientSlow
+        )
+}
+
 /// Whether `new` may join those that are under way.
 pub(crate) fn fits(under_way: &[&Fault], new: &Fault, shape: &Shape) -> bool {
     let wanted = claims(new);
     let mut held = under_way.iter().flat_map(|fault| claims(fault));
     if held.any(|claim| wanted.contains(&claim)) {
+        return false;
+    }
+    let mut all = under_way.iter();
+    if all.any(|other| spoils(other, new) || spoils(new, other)) {
         return false;
     }
     takes_away(new, shape).is_none_or(|group| {
@@ -146,6 +162,10 @@ mod tests {
             fits(&[&hole], &kill(1), &shape),
             "another thing at the same edge"
         );
+        let down = fault(FaultKind::KafkaDown, "kafka");
+        let crash = fault(FaultKind::EdgeCrashAfterAck, "edge-1");
+        assert!(!fits(&[&down], &crash, &shape) && !fits(&[&crash], &down, &shape));
+        assert!(fits(&[&down], &kill(1), &shape));
         let slow = |device: &str| fault(FaultKind::ClientSlow, device);
         assert!(
             !fits(&[&slow("a.1")], &slow("b.1"), &shape),

@@ -53,6 +53,11 @@ impl Seen {
         }
     }
 
+    /// Whether a device has a connection, as far as it knows.
+    pub(crate) fn is_open(&self, device: &str) -> bool {
+        self.pods.lock().contains_key(device)
+    }
+
     pub(crate) fn counts(&self) -> Counts {
         self.counts.lock().clone()
     }
@@ -102,7 +107,9 @@ mod tests {
         seen.note(&open("edge-1", 1));
         seen.note(&close(1));
         let before = seen.counts();
+        assert!(!seen.is_open("mary.1"));
         seen.note(&open("edge-2", 2));
+        assert!(seen.is_open("mary.1"));
         seen.note(&close(2));
         seen.note(&Event::Unknown {
             op: 1,

@@ -4,7 +4,7 @@ use hubbub_checker::{FaultKind, history::Device};
 use hubbub_stack::Stack;
 use serde::{Deserialize, Serialize};
 
-use crate::{Profile, dice::Dice};
+use crate::{Profile, deeds, dice::Dice};
 
 /// How many of what a system has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +43,7 @@ impl Shape {
             shards: stack.endpoints().shard_urls.len(),
             devices,
             readers,
-            faketime: hubbub_stack::environment::faketime().is_some(),
+            faketime: deeds::clock::possible(),
         }
     }
 
@@ -75,7 +75,7 @@ impl Shape {
             FaultKind::ClockJump if self.faketime => {
                 (!self.replaceable().is_empty(), "nobody can be spared")
             }
-            FaultKind::ClockJump => (false, "libfaketime is not installed"),
+            FaultKind::ClockJump => (false, "libfaketime or a C compiler is not installed"),
             FaultKind::RedisKill
             | FaultKind::RedisFreeze
             | FaultKind::PubsubKill

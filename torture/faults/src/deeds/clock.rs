@@ -1,9 +1,17 @@
 //! A wall clock that is wrong, and jumps.
 
-use std::time::Duration;
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
-use anyhow::{Context, Result};
-use hubbub_stack::Service;
+use anyhow::{Context, Result, ensure};
+use hubbub_stack::{
+    Service,
+    environment::{faketime, find_program},
+};
+use tokio::{process::Command, time::timeout};
 
 use super::{Deed, back};
 
@@ -20,14 +28,17 @@ const VARIABLES: [&str; 5] = [
 ];
 /// What its clock says, as the library spells it, before and after the jump.
 const WRONG: [[&str; 2]; 3] = [["+1h", "-1h"], ["-1h", "+1h"], ["+0 x2", "-1h x2"]];
+/// What libfaketime lacks.
+const WAITS: &str = include_str!("clock/waits.c");
+const COMPILE: Duration = Duration::from_secs(30);
 /// Less than this is the second's rounding.
-const OFF: Duration = Duration::from_secs(1);
+const NEWS_S: i64 = 2;
 
 /// The process is restarted in order under libfaketime, its clock jumps halfway, and it is
 /// restarted without.
 pub(super) async fn jump(deed: &Deed<'_>) -> Result<()> {
-    let library = hubbub_stack::environment::faketime().context("libfaketime is not installed")?;
     let service = deed.service()?;
+    let libraries = libraries(deed.ground.stack.dir(), &service.name()).await?;
     let wrong = WRONG[deed.dice().index(WRONG.len())];
     let file = deed
         .ground
@@ -39,8 +50,8 @@ pub(super) async fn jump(deed: &Deed<'_>) -> Result<()> {
             .with_context(|| format!("write {}", file.display()))
     };
     turn(wrong[0])?;
-    let values = [&library, &file].map(|path| path.display().to_string());
-    let values = [values[0].as_str(), values[1].as_str(), "1", "1", "1"];
+    let file_name = file.display().to_string();
+    let values = [libraries.as_str(), file_name.as_str(), "1", "1", "1"];
     for (name, value) in VARIABLES.into_iter().zip(values) {
         service.set_env(name, value);
     }
@@ -50,13 +61,47 @@ pub(super) async fn jump(deed: &Deed<'_>) -> Result<()> {
     let begun = deed.began.elapsed().as_millis();
     let begun = u64::try_from(begun).context("the fault has lasted for ever")?;
     deed.hold_until(begun + deed.fault.lasts_ms / 2).await;
-    note_clock(deed, service).await;
+    let known = note_clock(deed, service, 0).await;
     turn(wrong[1])?;
     deed.hold_until(begun + deed.fault.lasts_ms).await;
-    note_clock(deed, service).await;
+    note_clock(deed, service, known).await;
     restore(service);
     service.stop().await;
     back(service).await
+}
+
+/// Whether this machine has what is needed.
+pub(crate) fn possible() -> bool {
+    faketime().is_some() && find_program("cc").is_some()
+}
+
+/// The libraries to load before all others, as the loader spells it. A compiler is there wherever
+/// our programs were built.
+async fn libraries(dir: &Path, name: &str) -> Result<String> {
+    let faketime = faketime().context("libfaketime is not installed")?;
+    let compiler = find_program("cc").context("there is no C compiler `cc`")?;
+    let (source, library) = (path(dir, name, "c"), path(dir, name, "so"));
+    std::fs::write(&source, WAITS).with_context(|| format!("write {}", source.display()))?;
+    let mut command = Command::new(compiler);
+    command
+        .args(["-O1", "-shared", "-fPIC", "-o"])
+        .args([&library, &source]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = timeout(COMPILE, command.output())
+        .await
+        .context("the compiler is slow")?;
+    let output = output.context("run the compiler")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success(),
+        "compile {}: {said}",
+        source.display()
+    );
+    Ok(format!("{}:{}", faketime.display(), library.display()))
+}
+
+fn path(dir: &Path, name: &str, extension: &str) -> PathBuf {
+    dir.join(format!("waits-{name}.{extension}"))
 }
 
 /// Takes the variables away; the next start has the right clock.
@@ -66,14 +111,19 @@ pub(super) fn restore(service: &Service) {
     }
 }
 
-/// Looks at the clock by which the process dates its answers.
-async fn note_clock(deed: &Deed<'_>, service: &Service) {
+/// Looks at the clock by which the process dates its answers; news is what differs from `known`.
+/// A jump back shows late, because the date of an answer is kept until the clock has passed it.
+async fn note_clock(deed: &Deed<'_>, service: &Service, known: i64) -> i64 {
     match off_by(deed, service).await {
-        Ok(seconds) if seconds.unsigned_abs() >= OFF.as_secs() => {
+        Ok(seconds) if (seconds - known).abs() >= NEWS_S => {
             deed.note(format!("clock of {} off by {seconds} s", service.name()));
+            seconds
         }
-        Ok(_) => {}
-        Err(error) => tracing::debug!("{}: {error:#}", service.name()),
+        Ok(_) => known,
+        Err(error) => {
+            tracing::debug!("{}: {error:#}", service.name());
+            known
+        }
     }
 }
 

@@ -63,6 +63,8 @@ fn sound(faults: &[Fault], profile: &Profile, shape: &Shape) -> Result<(), TestC
         prop_assert!(any(&[RedisKill, RedisFreeze, PubsubKill, RedisBlackHole, BusLossy]) <= 1);
         prop_assert!(any(&[KafkaDown, KafkaSlow, PoisonRecord]) <= 1);
         prop_assert!(any(&[ClientSlow]) <= 1);
+        let needs_log = [EdgeCrashAfterAck, ConsumerCrashAfterCommit, ClientSlow];
+        prop_assert!(any(&[KafkaDown]) == 0 || any(&needs_log) == 0, "{now:?}");
         prop_assert!(once(&hit("")), "{now:?}");
         // The clients' patience: one of each group is there at every moment.
         prop_assert!(

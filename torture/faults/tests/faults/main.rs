@@ -173,9 +173,10 @@ async fn dear_kinds_bite_and_heal() -> anyhow::Result<()> {
         (9_000, KafkaDown, "kafka", 3_000),
         (10_000, ClientSilent, "Mary.1 Sonia.1", 7_000),
         (20_000, ConsumerKill, "consumer-2", 1_500),
-        (20_000, ClockJump, "edge-1", 4_000),
-        (28_000, ClockJump, "consumer-1", 4_000),
+        (20_050, ClockJump, "edge-1", 4_000),
+        (26_000, ClockJump, "consumer-1", 4_000),
         (28_000, ClockJump, "api-1", 4_500),
+        (29_000, ClockJump, "edge-2", 4_000),
     ]);
     let (outcome, _) = run(&party, &faults, CancellationToken::new()).await?;
     assert_eq!(outcome.errors, Vec::<String>::new());

@@ -55,7 +55,9 @@ impl Party {
             ("HUBBUB_SESSION_TIMEOUT_MS", "3000"),
             ("HUBBUB_HEARTBEAT_MS", "1000"),
             ("HUBBUB_SOCKET_HEARTBEAT_MS", "2000"),
-            ("HUBBUB_DRAIN_DELAY_MS", "600"),
+            ("HUBBUB_DRAIN_DELAY_MS", "100"),
+            // An outbox feels a slow reader before megabytes are in the kernel.
+            ("HUBBUB_SEND_BUFFER_BYTES", "32768"),
         ] {
             options.env.push((key.to_owned(), value.to_owned()));
         }
