@@ -1,16 +1,15 @@
 //! The stretches of seqs that a device is owed in a channel.
 //!
-//! A span begins at a join: above its `since`, else above the head of the reply, else (the store
-//! was away) above the first `replay` or `synced` that tells where it stands. It goes over
-//! reconnects that resume. It ends where the device leaves or is evicted, where a join says
-//! `recovered:false` and where one asks without a cursor.
+//! A span begins at a join, above its join point, see [`super::point`]. It goes over reconnects
+//! that resume. It ends where the device leaves or is evicted, where a join says `recovered:false`
+//! and where one asks without a cursor.
 //!
 //! What was handed on counts per listening: from a join until the client crate forgets the channel,
 //! see [`Memory`].
 
 use crate::index::{Fact, Index, NEVER, Stream, What};
 
-use super::memberships::Memberships;
+use super::{memberships::Memberships, point::Point};
 
 /// What a client had on the wire when its application left may die in its queues: within this it
 /// has certainly been handed on.
@@ -47,8 +46,8 @@ impl Memory {
 /// A stretch that a device is owed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
-    /// Above this; `None` if nobody ever knew.
-    pub(super) start: Option<u64>,
+    /// Above this, if anybody ever knew.
+    point: Point,
     /// Through this it must have been handed everything, whatever came later: the last `synced`
     /// where the device stayed, that of [`IN_CLIENT_US`] earlier where it went away by itself.
     pub(super) settled: u64,
@@ -63,6 +62,23 @@ pub(super) struct Span {
     pub(super) connection: u32,
     /// It was not ended by anything the device saw.
     pub(super) open: bool,
+}
+
+impl Span {
+    /// Above this it is owed everything; `None` if nobody ever knew.
+    pub(super) fn start(&self) -> Option<u64> {
+        self.point.get()
+    }
+
+    fn told(&mut self, fact: &Fact) {
+        self.point.learn(fact);
+        if let What::Synced(seq) = fact.what
+            && seq > self.synced
+        {
+            self.synced = seq;
+            self.synced_at = fact.at;
+        }
+    }
 }
 
 /// What a device was handed in a listening.
@@ -132,17 +148,17 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                 What::Joined(join) => {
                     let join = stream.joins[join as usize];
                     match &mut span {
-                        Some(span) if join.goes_on() && span.start.is_some() => {
+                        Some(span) if join.goes_on() && span.start().is_some() => {
                             span.joined = fact.at;
                             span.connection = fact.connection;
                         }
                         _ => {
                             done.extend(span.take().map(closed));
-                            let start = join.point();
+                            let point = Point::of(&join);
                             span = Some(Span {
-                                start,
+                                point,
                                 settled: NEVER,
-                                synced: start.unwrap_or(0),
+                                synced: point.get().unwrap_or(0),
                                 synced_at: fact.at,
                                 begun: fact.at,
                                 joined: fact.at,
@@ -159,21 +175,9 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                     }
                     done.extend(left);
                 }
-                What::Replay(since) => {
-                    if let Some(span) = &mut span
-                        && span.start.is_none()
-                    {
-                        span.start = Some(since);
-                        span.synced = since;
-                    }
-                }
-                What::Synced(seq) => {
+                What::Replay(_) | What::Synced(_) => {
                     if let Some(span) = &mut span {
-                        span.start.get_or_insert(seq);
-                        if seq > span.synced {
-                            span.synced = seq;
-                            span.synced_at = fact.at;
-                        }
+                        span.told(fact);
                     }
                 }
                 What::Given { message, seq, .. } => had.give(message, fact.at, seq),
@@ -214,7 +218,7 @@ fn settled(stream: &Stream, end: usize, gone: u64, span: &Span) -> u64 {
         What::Synced(seq) => Some(seq),
         _ => None,
     });
-    let start = span.start.unwrap_or(0);
+    let start = span.start().unwrap_or(0);
     synced.next().map_or(start, |seq| seq.max(start))
 }
 

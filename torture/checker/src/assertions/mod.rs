@@ -15,6 +15,7 @@ mod memberships;
 mod offsets;
 mod order;
 mod phantom;
+mod point;
 mod repaired;
 mod skipped;
 mod status;

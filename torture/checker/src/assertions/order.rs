@@ -14,7 +14,7 @@ use crate::{
     index::{Fact, Index, NEVER, NONE, Stream, What},
 };
 
-use super::repaired;
+use super::{point::Point, repaired};
 
 const A6: Assertion = Assertion::A6;
 /// Live messages reach every healthy edge much sooner.
@@ -131,19 +131,17 @@ impl<'a> Replies<'a> {
         self.now += 1;
         // What has never come by the end is skipped, which is another finding.
         self.early.clear();
-        let mut start = None;
+        let mut point = Point::default();
         let mut replies = 0;
         for (fact, repaired) in stream.facts.iter().zip(flags) {
             match fact.what {
                 What::Joined(join) => {
                     let join = stream.joins[join as usize];
-                    if start.is_none() || !join.goes_on() {
-                        start = join.point();
+                    if point.get().is_none() || !join.goes_on() {
+                        point = Point::of(&join);
                     }
                 }
-                What::Replay(seq) | What::Synced(seq) => {
-                    start.get_or_insert(seq);
-                }
+                What::Replay(_) | What::Synced(_) => point.learn(fact),
                 What::Wire { message, .. } => {
                     self.came[message as usize] = (self.now, fact.at, *repaired);
                 }
@@ -155,8 +153,9 @@ impl<'a> Replies<'a> {
                     let answers = self.index.message(message).answers;
                     if answers != NONE {
                         replies += 1;
-                        let owed = Some(self.index.message(answers).kept) > start;
-                        if self.given[answers as usize] != self.now && owed && start.is_some() {
+                        let kept = self.index.message(answers).kept;
+                        let owed = point.get().is_some_and(|point| kept > point);
+                        if owed && self.given[answers as usize] != self.now {
                             let early = self.early.entry(answers).or_default();
                             early.push((message, fact.at));
                         }

@@ -16,7 +16,7 @@ const A6: Assertion = Assertion::A6;
 pub(super) fn check(index: &Index, findings: &mut Findings) {
     let members = Memberships::of(index);
     listening::spans(index, |stream, span, had| {
-        let Some(start) = span.start else {
+        let Some(start) = span.start() else {
             findings.count("spans_without_a_join_point", 1);
             return;
         };

@@ -10,12 +10,15 @@ use crate::{
     index::{Index, Status, What},
 };
 
+use super::point::Point;
+
 const A12: Assertion = Assertion::A12;
 
-/// What a recipient's device was given, and above which seq it listened first.
+/// What a recipient's device was given, and since when it listened.
 #[derive(Debug, Default)]
 struct Recipient {
-    start: Option<u64>,
+    /// Of its first join.
+    joined: Option<Point>,
     given: HashMap<u32, u64>,
 }
 
@@ -58,11 +61,14 @@ fn recipients(index: &Index) -> HashMap<(u32, u32), Recipient> {
         };
         for fact in &stream.facts {
             match fact.what {
-                What::Joined(join) if recipient.start.is_none() => {
-                    recipient.start = stream.joins[join as usize].point();
+                What::Joined(join) => {
+                    let first = Point::of(&stream.joins[join as usize]);
+                    recipient.joined.get_or_insert(first);
                 }
-                What::Replay(seq) | What::Synced(seq) => {
-                    recipient.start.get_or_insert(seq);
+                What::Replay(_) | What::Synced(_) => {
+                    if let Some(point) = &mut recipient.joined {
+                        point.learn(fact);
+                    }
                 }
                 What::Given { message, .. } => {
                     recipient.given.entry(message).or_insert(fact.at);
@@ -85,7 +91,8 @@ fn given(
     let Ok(place) = rows.binary_search_by_key(&seq, |row| row.seq) else {
         return;
     };
-    if recipient.start.is_some_and(|start| seq <= start) {
+    let start = recipient.joined.and_then(|point| point.get());
+    if start.is_some_and(|start| seq <= start) {
         return;
     }
     findings.checked(A12, 1);

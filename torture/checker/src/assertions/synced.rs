@@ -8,6 +8,8 @@ use crate::{
     index::{Fact, Index, Join, Row, Stream, What},
 };
 
+use super::point::Point;
+
 const A8: Assertion = Assertion::A8;
 /// While one of these is in force a server may be unable to tell what follows a cursor.
 const STORE_AWAY: [FaultKind; 7] = [
@@ -25,6 +27,7 @@ const STORE_BACK_US: u64 = 5_000_000;
 /// The join that a device lives by.
 struct Joined {
     connection: u32,
+    point: Point,
     /// How many of the channel's rows have been looked at; `None` while the join point is unknown.
     next: Option<usize>,
 }
@@ -56,6 +59,7 @@ fn one(index: &Index, stream: &Stream, carried: &mut Carried, findings: &mut Fin
             carried.now += 1;
             joined = Some(Joined {
                 connection: fact.connection,
+                point: Point::of(&join),
                 next: join.point().map(after),
             });
             continue;
@@ -68,11 +72,11 @@ fn one(index: &Index, stream: &Stream, carried: &mut Carried, findings: &mut Fin
             What::Wire { message, seq } if seq == index.message(message).kept => {
                 carried.marks[message as usize] = carried.now;
             }
-            What::Replay(since) => {
-                joined.next.get_or_insert_with(|| after(since));
-            }
+            What::Replay(_) => joined.point.learn(fact),
             What::Synced(seq) => {
-                let from = *joined.next.get_or_insert_with(|| after(seq));
+                joined.point.learn(fact);
+                let start = joined.point.get().unwrap_or(seq);
+                let from = *joined.next.get_or_insert_with(|| after(start));
                 let owed = rows[from.min(rows.len())..]
                     .iter()
                     .take_while(|row| row.seq <= seq);

@@ -49,7 +49,7 @@ fn everything(
     findings: &mut Findings,
 ) {
     let rows = index.rows_of(stream.channel);
-    let first = rows.partition_point(|row| Some(row.seq) <= span.start);
+    let first = rows.partition_point(|row| Some(row.seq) <= span.start());
     for row in &rows[first..] {
         let given = had.given(row.message);
         if given.is_none_or(|at| at > by) {
@@ -75,7 +75,7 @@ fn unseen(index: &Index, stream: &Stream, row: &Row, given: Option<u64>, by: u64
 fn told(index: &Index, stream: &Stream, span: &Span, by: u64, findings: &mut Findings) {
     let head = index.head_of(stream.channel);
     findings.checked(A7, 1);
-    if span.start.is_none() || span.synced < head {
+    if span.start().is_none() || span.synced < head {
         findings.broken(A7, "not synced", Some(span.synced_at), || {
             let place = index.place(stream);
             format!(

@@ -141,6 +141,10 @@ impl Listener {
             recovered: since.is_none(),
         };
         self.joined(reply);
+        if horizon.is_none() {
+            // It has no cursor: whatever follows may repeat.
+            self.line(Line::Replay(0));
+        }
         reply
     }
 
