@@ -52,7 +52,7 @@ const ALLOWED: [Allowed; 8] = [
     },
     // librdkafka's binding closes a queue whose client has just left the group in order.
     Allowed {
-        faults: &[FaultKind::ConsumerScale],
+        faults: &[FaultKind::ConsumerScale, FaultKind::ClockJump],
         role: "consumer",
         text: "Failed to close consumer queue on drop",
     },
