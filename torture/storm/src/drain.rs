@@ -102,7 +102,7 @@ async fn rolls(town: &Town, args: &DrainArgs) -> anyhow::Result<DrainReport> {
     }
     posts.finish().await;
     let ledger = writers.finish().await;
-    report.ending = Ending::of(town, &crowd, &ledger).await?;
+    report.ending = Ending::of(town, &crowd, &ledger).await;
     if report.ending.sends.unknown > 0 {
         let unknown = report.ending.sends.unknown;
         report.wrong.push(format!("{unknown} sends were unknown"));

@@ -14,7 +14,7 @@ use crate::{
     life::Outage,
     meter::{Meter, Process, rss},
     output,
-    storm_report::{Storm, StormReport},
+    storm_report::{HANDSHAKES_A_SECOND, Storm, StormReport},
     town::{Plan, Town},
     writers::Writers,
 };
@@ -40,6 +40,7 @@ pub async fn storm(args: StormArgs) -> anyhow::Result<bool> {
 /// The same without a word.
 pub async fn run_storm(args: &StormArgs) -> anyhow::Result<StormReport> {
     output::say("starting the servers and making the people");
+    let env = environment(args);
     let plan = Plan {
         sockets: args.sockets,
         channels: args.channels,
@@ -48,7 +49,7 @@ pub async fn run_storm(args: &StormArgs) -> anyhow::Result<StormReport> {
         apis: 2,
         consumers: 1,
         haproxies: args.haproxies,
-        env: &args.env,
+        env: &env,
         bin_dir: args.bin_dir.as_deref(),
     };
     let town = Town::build(&plan).await?;
@@ -57,6 +58,15 @@ pub async fn run_storm(args: &StormArgs) -> anyhow::Result<StormReport> {
     let report = result?;
     town.stack.stop().await;
     Ok(report)
+}
+
+/// An edge that is drained sends away as many a second as the others take: the default is that
+/// of two edges. What the caller sets comes later, and counts.
+fn environment(args: &StormArgs) -> Vec<String> {
+    let rate = HANDSHAKES_A_SECOND as usize * args.edges.saturating_sub(1).max(1);
+    let mut env = vec![format!("HUBBUB_DRAIN_RATE={rate}")];
+    env.extend(args.env.iter().cloned());
+    env
 }
 
 /// Everything that a storm needs.
@@ -105,7 +115,7 @@ async fn weather(town: &Town, args: &StormArgs) -> anyhow::Result<StormReport> {
         }
     }
     output::say("the writers end; comparing");
-    let ending = scene.end(writers).await?;
+    let ending = scene.end(writers).await;
     let shape = [
         ("sockets", args.sockets as f64),
         ("channels", args.channels as f64),
@@ -116,6 +126,7 @@ async fn weather(town: &Town, args: &StormArgs) -> anyhow::Result<StormReport> {
     let mut report = StormReport {
         shape: shape.map(|(name, value)| (name.to_owned(), value)).into(),
         build: output::build().to_owned(),
+        environment: environment(args),
         arrival_ms,
         client_bytes,
         edge_bytes: scene.edge_bytes,
@@ -266,7 +277,7 @@ impl Scene<'_> {
         timelines.into_iter().map(build).collect()
     }
 
-    async fn end(&mut self, writers: Writers) -> anyhow::Result<Ending> {
+    async fn end(&mut self, writers: Writers) -> Ending {
         let ledger = writers.finish().await;
         Ending::of(self.town, &self.crowd, &ledger).await
     }

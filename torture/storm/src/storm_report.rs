@@ -10,8 +10,8 @@ use crate::{
     leg::{ATTEMPTS, BACK_MS, Leg},
 };
 
-/// The drain's rate, and what a pod is planned for.
-const HANDSHAKES_A_SECOND: f64 = 500.0;
+/// What an edge is planned for.
+pub(crate) const HANDSHAKES_A_SECOND: f64 = 500.0;
 
 /// One storm.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -60,6 +60,8 @@ pub struct StormReport {
     pub shape: BTreeMap<String, f64>,
     /// `release` or `debug`.
     pub build: String,
+    /// What the servers were told beside their defaults, the limits of rates apart.
+    pub environment: Vec<String>,
     /// How long the arrival of all sockets took.
     pub arrival_ms: u64,
     /// Memory of a socket in this process: client, its tasks, and what is kept to compare.
@@ -161,9 +163,10 @@ impl StormReport {
             diff.foreign
         ));
         line(format_args!(
-            "{} build; a socket costs {:.1} KiB here and {:.1} KiB in its edge; {:.1} questions to \
+            "{} build, {}; a socket costs {:.1} KiB here and {:.1} KiB in its edge; {:.1} questions to \
              the store a second when nothing happens",
             self.build,
+            self.environment.join(" "),
             self.client_bytes as f64 / 1024.0,
             self.edge_bytes as f64 / 1024.0,
             self.ordinary_a_second.values().sum::<f64>()
