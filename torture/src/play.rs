@@ -34,6 +34,8 @@ use crate::{
 const TELL: Duration = Duration::from_secs(5);
 /// The first sample of the calm, when everybody has joined.
 const SETTLED: Duration = Duration::from_secs(2);
+/// Between two samples of the end.
+const APART: Duration = Duration::from_secs(1);
 /// The first sample after the faults, when what they left behind is gone.
 const AFTER_FAULTS: Duration = Duration::from_secs(3);
 
@@ -137,6 +139,7 @@ pub async fn play(
         }
     })
     .await;
+    let settled = Instant::now() + profile.settle;
     sleep_until(faults_end).await;
     let (mut errors, vacuous) = match injected {
         Ok(injected) => (injected.errors, injected.vacuous),
@@ -168,9 +171,11 @@ pub async fn play(
 
     recorder.record(Event::Phase(Phase::Final));
     sampler.sample(system).await;
-    let last = Instant::now() + profile.last;
+    let apart = Instant::now() + APART;
     reads::read_all(system, &people, &recorder, profile.single_rows_of).await?;
-    sleep_until(last).await;
+    sleep_until(settled.max(apart)).await;
+    sampler.sample(system).await;
+    sleep(APART).await;
     sampler.sample(system).await;
     stop_logs.cancel();
     while background.join_next().await.is_some() {}

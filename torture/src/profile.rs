@@ -32,8 +32,9 @@ pub struct Profile {
     pub healed: Duration,
     /// What quiet may take.
     pub quiet: Duration,
-    /// After quiet, so that the samples of the end are some seconds apart.
-    pub last: Duration,
+    /// From the end of the last fault to the last sample: by then what a fault has piled up must
+    /// be gone.
+    pub settle: Duration,
     /// Between two looks at every process.
     pub sample: Duration,
     /// Pages of one row are read of every so-many-th channel only.
@@ -56,10 +57,10 @@ impl Profile {
             readers: 8,
             devices: 3,
             crowd: 0,
-            calm: Duration::from_secs(6),
+            calm: Duration::from_secs(5),
             healed: Duration::from_secs(6),
             quiet: Duration::from_secs(30),
-            last: Duration::from_secs(3),
+            settle: Duration::from_secs(31),
             sample: Duration::from_secs(5),
             single_rows_of: 4,
             faults: Faults::t0(),
@@ -76,7 +77,7 @@ impl Profile {
             crowd: 462,
             calm: Duration::from_secs(20),
             healed: Duration::from_secs(30),
-            last: Duration::from_secs(10),
+            settle: Duration::from_secs(60),
             single_rows_of: 16,
             faults: Faults::t1(),
             ..Self::t0()
