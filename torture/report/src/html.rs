@@ -51,7 +51,7 @@ pub(crate) fn page(report: &Report) -> String {
         page_style = include_str!("html/page.css"),
         headline = markup(&report.headline()),
         errors = errors(report),
-        bound = markup(&report.bound.sentence()),
+        bound = markup(&(report.bound.sentence() + &report.silent())),
         cards = cards(report),
         gutter = chart.gutter,
         plot = chart.plot,

@@ -92,7 +92,7 @@ impl Page {
             time(run.took_ms * 1000),
         ));
         self.line("");
-        self.line(report.bound.sentence());
+        self.line(report.bound.sentence() + &report.silent());
     }
 
     fn verdict(&mut self, report: &Report) {

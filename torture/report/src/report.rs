@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 use anyhow::Context;
-use hubbub_checker::{Entry, Event, Verdict};
+use hubbub_checker::{Assertion, Entry, Event, Verdict};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -123,6 +123,21 @@ impl Report {
             swapped: Swapped::of(verdict),
             lines: lines(entries),
             measures: measures.clone(),
+        }
+    }
+
+    /// The assertions that nothing was held against, in a sentence; empty if there are none.
+    pub(crate) fn silent(&self) -> String {
+        let compared = |assertion| self.verdict.checked.get(assertion).is_some_and(|n| *n > 0);
+        let silent: Vec<String> = Assertion::ALL
+            .iter()
+            .filter(|assertion| !compared(assertion))
+            .map(ToString::to_string)
+            .collect();
+        if silent.is_empty() {
+            String::new()
+        } else {
+            format!(" Nothing was compared for {}.", silent.join(", "))
         }
     }
 

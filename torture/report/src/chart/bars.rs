@@ -29,7 +29,7 @@ impl Drawing<'_> {
         }
         for (row, (kind, class)) in Repairs::KINDS.iter().zip(classes).enumerate() {
             let total = repairs.feed_events.get(*kind).copied().unwrap_or(0);
-            let mut name = kind.replace('_', " ");
+            let mut name = kind.replace("repaired_", "").replace('_', " ");
             if repairs.sampled {
                 name = format!("{name} · {}", count(total));
             }
