@@ -67,6 +67,7 @@ fn a_run_that_held() {
         page.matches("- Vacuous, nobody noticed it").count(),
         vacuous
     );
+    assert!(!page.contains("Nothing was compared"), "{page}");
     // Every fault can be pointed at.
     let html = read(&dir, "timeline.html");
     for fault in &report.measures.faults {
@@ -103,12 +104,9 @@ fn a_run_that_broke() {
             None,
         ),
     ];
-    let dir = pages(
-        "report-t0-broken",
-        &run,
-        &specimen::verdict(violations),
-        &entries,
-    );
+    let mut verdict = specimen::verdict(violations);
+    verdict.checked.insert(Assertion::A12, 0);
+    let dir = pages("report-t0-broken", &run, &verdict, &entries);
     let page = read(&dir, "report.md");
     assert!(
         page.starts_with(
@@ -118,6 +116,7 @@ fn a_run_that_broke() {
     );
     assert!(page.contains("4 violations in a run with"));
     assert!(page.contains("no bound is claimed"));
+    assert!(page.contains("Nothing was compared for A12.\n"), "{page}");
     assert!(page.contains("| 0:31.000 | A6 | skipped |"));
     let html = read(&dir, "timeline.html");
     // Those that have a moment.
