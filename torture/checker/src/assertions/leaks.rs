@@ -3,7 +3,8 @@
 //!
 //! A leak stays, so the lowest of the final samples counts, of those that were taken half a minute
 //! after the last fault: by then connections that a fault has piled up are idle and closed. A
-//! process that was started after the baseline is held against its own first final sample. Memory
+//! process that was started anew is held against what its predecessor of the same name had in the
+//! calm stretch; one that had none, against its own first final sample. Memory
 //! has 16 MiB of room beside the tenth: an allocator does not give back what it had at its peak.
 //! A socket of a client is a descriptor, and faults move clients from edge to edge: so descriptors
 //! are held against the baseline and what came or went in sockets.
@@ -52,7 +53,6 @@ fn room(name: &str) -> Option<f64> {
 
 #[derive(Debug, Default)]
 struct Samples {
-    calm: Option<f64>,
     /// The first of the final ones, of whatever time.
     first: Option<f64>,
     /// Of the final ones that are late enough.
@@ -63,48 +63,54 @@ struct Samples {
 
 impl Samples {
     fn take(&mut self, gauge: &Gauge, settled: u64) {
-        match gauge.phase {
-            Some(Phase::Calm) => self.calm = Some(gauge.value),
-            Some(Phase::Final) => {
-                self.first.get_or_insert(gauge.value);
-                if gauge.at < settled {
-                    return;
-                }
-                if self.last.is_none_or(|_| gauge.value < self.lowest) {
-                    self.lowest = gauge.value;
-                }
-                self.last = Some(gauge.value);
-                self.at = gauge.at;
-            }
-            _ => {}
+        self.first.get_or_insert(gauge.value);
+        if gauge.at < settled {
+            return;
         }
+        if self.last.is_none_or(|_| gauge.value < self.lowest) {
+            self.lowest = gauge.value;
+        }
+        self.last = Some(gauge.value);
+        self.at = gauge.at;
     }
 
     /// What it was, and what it is.
-    fn before_and_after(&self) -> Option<(f64, f64)> {
+    fn before_and_after(&self, calm: Option<f64>) -> Option<(f64, f64)> {
         let last = self.last?;
-        match self.calm {
+        match calm {
             Some(calm) => Some((calm, self.lowest)),
             None => Some((self.first?, last)),
         }
     }
 }
 
-/// The samples of each figure, by process, pid and name.
+/// The final samples of each figure, by process, pid and name.
 type All = BTreeMap<(u32, u32, u32), Samples>;
+/// What each figure was at the end of the calm stretch, by process and name.
+type Calm = BTreeMap<(u32, u32), f64>;
 
 pub(super) fn check(index: &Index, findings: &mut Findings) {
     let ends = index.faults.windows.iter().map(|w| w.to);
     let settled = ends.max().map_or(0, |end| end.saturating_add(SETTLED_US));
-    let mut all = All::new();
+    let (mut calm, mut all) = (Calm::new(), All::new());
     for gauge in &index.gauges {
-        let key = (gauge.process, gauge.pid, gauge.name);
-        all.entry(key).or_default().take(gauge, settled);
+        match gauge.phase {
+            Some(Phase::Calm) => {
+                calm.insert((gauge.process, gauge.name), gauge.value);
+            }
+            Some(Phase::Final) => {
+                let key = (gauge.process, gauge.pid, gauge.name);
+                all.entry(key).or_default().take(gauge, settled);
+            }
+            _ => {}
+        }
     }
-    let sockets = sockets(index, &all);
+    let sockets = sockets(index, &calm, &all);
     for ((process, pid, name), samples) in &all {
+        let calm = calm.get(&(*process, *name)).copied();
         let name = index.gauge_names.name(*name);
-        let (Some(room), Some((before, after))) = (room(name), samples.before_and_after()) else {
+        let (Some(room), Some((before, after))) = (room(name), samples.before_and_after(calm))
+        else {
             continue;
         };
         let moved = sockets
@@ -125,12 +131,13 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
 }
 
 /// How many sockets came, or went, at each process.
-fn sockets(index: &Index, all: &All) -> BTreeMap<(u32, u32), f64> {
+fn sockets(index: &Index, calm: &Calm, all: &All) -> BTreeMap<(u32, u32), f64> {
     let of_sockets = all
         .iter()
         .filter(|((_, _, name), _)| index.gauge_names.name(*name).ends_with(SOCKETS));
-    let moved = of_sockets.filter_map(|((process, pid, _), samples)| {
-        let (before, _) = samples.before_and_after()?;
+    let moved = of_sockets.filter_map(|((process, pid, name), samples)| {
+        let calm = calm.get(&(*process, *name)).copied();
+        let (before, _) = samples.before_and_after(calm)?;
         Some(((*process, *pid), samples.last? - before))
     });
     moved.collect()
