@@ -141,6 +141,11 @@ fn counted(fault: &Fault, between: &Between<'_>) -> Vec<(u64, &'static str)> {
                 "calls to it failed",
             ),
             (slow_calls(between, target), "calls to it over 1 s"),
+            // No shard is named here; but there is never a fault on two.
+            (
+                between.rise("edge", &["hubbub_edge_sweep_failures"]),
+                "sweeps without an answer",
+            ),
             (
                 between.rise("consumer", &["consumer_waiting_partitions"]),
                 "partitions waited",

@@ -152,8 +152,9 @@ pub(crate) fn manner(kind: FaultKind) -> Manner {
             "Statements meet their deadlines instead of piling up; live chat goes on, and the other \
              shard notices nothing (P9, P10).",
         ),
+        // Longer than a sweep waits, so that somebody notices where nobody writes.
         FaultKind::ShardFreeze => (
-            2_500..=3_500,
+            3_000..=4_000,
             1_000,
             "Callers meet their deadlines and the partitions of that shard wait; nothing is lost \
              when it thaws (P9, P12).",

@@ -169,7 +169,7 @@ async fn dear_kinds_bite_and_heal() -> anyhow::Result<()> {
     let faults = timeline(&[
         (0, ClientSlow, "Mike.1 Frank.1", 8_000),
         (0, ConsumerFreeze, "consumer-1", 4_500),
-        (500, ShardFreeze, "shard-0", 2_500),
+        (500, ShardFreeze, "shard-0", 3_500),
         (9_000, KafkaDown, "kafka", 3_000),
         (10_000, ClientSilent, "Mary.1 Sonia.1", 7_000),
         (20_000, ConsumerKill, "consumer-2", 1_500),
