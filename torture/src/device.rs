@@ -156,22 +156,18 @@ impl Device {
     /// # Errors
     /// When the client has ended, which it may not while the run lasts.
     pub async fn leave(&self, channel: ChannelId) -> Result<()> {
+        let left = self.wire.lock().leave(channel);
+        self.recorder.record(left);
         let client = self.client();
         client.leave(channel).await.with_context(|| self.ended())?;
         // The client gives up a connection on which a reply is owed for so long, and does not
         // tell of a `leave` that was on it.
         let patience = limits().reply + limits().silence + limits().connect;
         if !self.wait_gone(channel, patience).await {
-            let mut wire = self.wire.lock();
-            let connection = wire.connection();
-            if !wire.take_left(channel) {
-                self.recorder.record(Seen::Left {
-                    device: self.identity.name.clone(),
-                    connection,
-                    channel,
-                    evicted: false,
-                });
-            }
+            let crossed = self.wire.lock().gone(channel);
+            crossed
+                .into_iter()
+                .for_each(|left| self.recorder.record(left));
             self.state.lock().channels.remove(&channel);
         }
         Ok(())
@@ -367,15 +363,9 @@ fn on_event(
             }
             None
         }
-        Event::Left { channel } if wire.lock().take_left(*channel) => None,
         // A join that failed for good ends the listening as a `leave` does: the client forgets
         // the channel, and another join may give again what was given above its cursor.
-        Event::Left { channel } | Event::JoinFailed { channel, .. } => Some(Seen::Left {
-            device: device(),
-            connection: wire.lock().connection(),
-            channel: *channel,
-            evicted: false,
-        }),
+        Event::Left { channel } | Event::JoinFailed { channel, .. } => wire.lock().gone(*channel),
         _ => None,
     }
 }

@@ -25,7 +25,7 @@ pub struct WireLog {
     /// The connection has said hello and not ended.
     open: bool,
     pending: HashMap<RequestId, Pending>,
-    /// Channels whose `leave` was written, and nobody has asked since.
+    /// Channels that the application has left, and no join was written since.
     left: HashSet<ChannelId>,
 }
 
@@ -61,16 +61,28 @@ impl WireLog {
         self.before = self.connection;
     }
 
-    /// The newest connection, from 1.
+    /// The application says that it listens no more.
     #[must_use]
-    pub fn connection(&self) -> u64 {
-        self.connection
+    pub fn leave(&mut self, channel: ChannelId) -> Event {
+        self.left.insert(channel);
+        self.left_event(channel)
     }
 
-    /// Whether a `leave` of the channel was written, since the last call for it. One that never
-    /// was, because there was no connection, stands in no history yet.
-    pub fn take_left(&mut self, channel: ChannelId) -> bool {
-        self.left.remove(&channel)
+    /// The client says that it listens no more: worth a line if it has said so by itself, or has
+    /// joined again on a new connection before it took the application's word.
+    #[must_use]
+    pub fn gone(&mut self, channel: ChannelId) -> Option<Event> {
+        let known = self.left.remove(&channel);
+        (!known).then(|| self.left_event(channel))
+    }
+
+    fn left_event(&self, channel: ChannelId) -> Event {
+        Event::Left {
+            device: self.device.clone(),
+            connection: self.connection,
+            channel,
+            evicted: false,
+        }
     }
 
     /// Takes what the client saw; `next_op` numbers attempts, `record` gets the events.
@@ -185,6 +197,7 @@ impl WireLog {
                     ordered,
                 };
                 self.pending.insert(id, pending);
+                self.left.remove(&channel);
                 record(Event::JoinAsked {
                     device,
                     connection,
@@ -193,17 +206,9 @@ impl WireLog {
                     ordered,
                 });
             }
-            // From here on the client hands nothing on, whatever is on its way.
-            ClientFrame::Leave { channel } => {
-                self.left.insert(channel);
-                record(Event::Left {
-                    device,
-                    connection,
-                    channel,
-                    evicted: false,
-                });
-            }
-            ClientFrame::Ping => {}
+            // Noted when the application said it: nothing is handed on from then on, and the frame
+            // may be held back until the next connection.
+            ClientFrame::Leave { .. } | ClientFrame::Ping => {}
             ClientFrame::Message(message) => {
                 let op = next_op();
                 self.pending.insert(id, Pending::Send { op });

@@ -116,9 +116,24 @@ fn a_join_is_asked_answered_and_followed_by_its_frames() {
     assert!(matches!(synced[..], [Event::Synced { seq: Seq(9), .. }]));
     let left = tape.input(r#"{"type":"left","channel":"C000000005"}"#);
     assert!(matches!(left[..], [Event::Left { evicted: true, .. }]));
-    let left = tape.output(r#"{"id":2,"type":"leave","channel":"C000000005"}"#);
-    assert!(matches!(left[..], [Event::Left { evicted: false, .. }]));
-    assert!(tape.log.take_left(channel()) && !tape.log.take_left(channel()));
+    let left = tape.log.leave(channel());
+    assert!(matches!(left, Event::Left { evicted: false, .. }));
+    assert_eq!(
+        tape.output(r#"{"id":2,"type":"leave","channel":"C000000005"}"#),
+        []
+    );
+    assert_eq!(tape.log.gone(channel()), None);
+    // By itself, when a join failed for good.
+    assert!(tape.log.gone(channel()).is_some());
+}
+
+#[test]
+fn a_join_that_crosses_a_leave_is_left_once_more() {
+    let mut tape = Tape::new();
+    tape.open(1);
+    let _left = tape.log.leave(channel());
+    tape.output(r#"{"id":1,"type":"join","channel":"C000000005","since":4}"#);
+    assert!(tape.log.gone(channel()).is_some());
 }
 
 #[test]
