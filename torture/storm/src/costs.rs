@@ -52,7 +52,10 @@ pub struct Rss {
     pub sockets: u64,
     /// What it has.
     pub bytes: u64,
-    /// What an edge with so many sockets had in the beginning.
+    /// The most sockets that this process was seen with.
+    pub most_sockets: u64,
+    /// What an edge with so many had in the beginning: an allocator gives little back, so that
+    /// memory which its most sockets do not explain is what has leaked.
     pub expected: u64,
 }
 
@@ -62,10 +65,11 @@ impl Rss {
         let most = self.expected + (self.expected / 10).max(RSS_SLACK);
         (self.bytes > most).then(|| {
             format!(
-                "{}: {:.1} MiB with {} sockets, {:.1} expected",
+                "{}: {:.1} MiB with {} sockets ({} at most), {:.1} expected",
                 self.process,
                 self.bytes as f64 / MIB,
                 self.sockets,
+                self.most_sockets,
                 self.expected as f64 / MIB
             )
         })
@@ -102,6 +106,7 @@ mod tests {
         let rss = |expected_mib: u64, mib: u64| Rss {
             process: "edge-1".to_owned(),
             sockets: 1,
+            most_sockets: 2,
             bytes: mib << 20,
             expected: expected_mib << 20,
         };

@@ -20,9 +20,9 @@ use crate::{
 const WRITERS: usize = 10;
 /// Sockets a second that connect at the beginning.
 const ARRIVALS: f64 = 200.0;
-/// What edges and API servers have by default.
-const GRACE: Duration = Duration::from_secs(30);
-/// What the consumer always has.
+/// Their graces, as they are by default.
+const EDGE_GRACE: Duration = Duration::from_secs(35);
+const API_GRACE: Duration = Duration::from_secs(30);
 const CONSUMER_GRACE: Duration = Duration::from_secs(25);
 /// One look at `/readyz`.
 const LOOK: Duration = Duration::from_secs(1);
@@ -109,12 +109,8 @@ async fn rolls(town: &Town, args: &DrainArgs) -> anyhow::Result<DrainReport> {
     }
     report.wrong.extend(report.ending.failures());
     drop(crowd);
-    let first: Vec<&Service> = stack
-        .edges()
-        .iter()
-        .take(1)
-        .chain(stack.apis().iter().take(1))
-        .collect();
+    let first = [stack.edges(), stack.apis(), stack.consumers()];
+    let first = first.into_iter().filter_map(|all: &[Service]| all.first());
     for service in first {
         let refusal = Refusal::run(service).await?;
         report.wrong.extend(refusal.failures());
@@ -125,7 +121,8 @@ async fn rolls(town: &Town, args: &DrainArgs) -> anyhow::Result<DrainReport> {
 
 fn grace(role: Role) -> Duration {
     match role {
-        Role::Edge | Role::Api => GRACE,
+        Role::Edge => EDGE_GRACE,
+        Role::Api => API_GRACE,
         Role::Consumer => CONSUMER_GRACE,
     }
 }

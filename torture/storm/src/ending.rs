@@ -76,11 +76,7 @@ impl Ending {
         }
     }
 
-    async fn compare(
-        town: &Town,
-        crowd: &Crowd,
-        ledger: &Mutex<Ledger>,
-    ) -> anyhow::Result<Self> {
+    async fn compare(town: &Town, crowd: &Crowd, ledger: &Mutex<Ledger>) -> anyhow::Result<Self> {
         town.wait_stored().await?;
         let http = town.http()?;
         let mut stored: HashMap<ChannelId, Vec<u64>> = HashMap::new();

@@ -16,6 +16,8 @@ pub(crate) struct Meter {
     last: BTreeMap<(String, String), (u32, u64)>,
     /// By series, over all edges and processes.
     sums: BTreeMap<String, u64>,
+    /// By edge: pid, and the most sockets that this process was seen with.
+    most: BTreeMap<String, (u32, u64)>,
 }
 
 /// Families that are added up.
@@ -31,6 +33,8 @@ pub(crate) struct Process {
     pub(crate) name: String,
     pub(crate) rss: u64,
     pub(crate) sockets: u64,
+    /// The most that it was seen with: what the allocator got for them it keeps.
+    pub(crate) most_sockets: u64,
 }
 
 impl Meter {
@@ -40,6 +44,7 @@ impl Meter {
             http,
             last: BTreeMap::new(),
             sums: BTreeMap::new(),
+            most: BTreeMap::new(),
         })
     }
 
@@ -68,7 +73,22 @@ impl Meter {
             }
         }
         let rss = rss(pid)?;
-        Ok(Process { name, rss, sockets })
+        let most_sockets = self.peak(&name, pid, sockets);
+        Ok(Process {
+            name,
+            rss,
+            sockets,
+            most_sockets,
+        })
+    }
+
+    fn peak(&mut self, edge: &str, pid: u32, sockets: u64) -> u64 {
+        let (last, most) = self.most.entry(edge.to_owned()).or_insert((pid, 0));
+        if std::mem::replace(last, pid) != pid {
+            *most = 0;
+        }
+        *most = sockets.max(*most);
+        *most
     }
 
     fn count(&mut self, edge: &str, series: &str, pid: u32, value: u64) {
@@ -139,6 +159,16 @@ mod tests {
             family.into_iter().collect::<Vec<_>>(),
             [("head".to_owned(), 12 + 4 + 6), ("rows".to_owned(), 1)]
         );
+    }
+
+    #[test]
+    fn peak_is_that_of_the_process() {
+        let mut meter = Meter::new().expect("a client");
+        assert_eq!(meter.peak("a", 1, 5), 5);
+        assert_eq!(meter.peak("a", 1, 3), 5);
+        assert_eq!(meter.peak("b", 2, 4), 4);
+        assert_eq!(meter.peak("a", 1, 7), 7);
+        assert_eq!(meter.peak("a", 3, 2), 2);
     }
 
     #[test]

@@ -239,9 +239,10 @@ impl Scene<'_> {
         };
         for process in self.meter.look(stack).await? {
             storm.rss.push(Rss {
-                expected: self.edge_empty + self.edge_bytes * process.sockets,
+                expected: self.edge_empty + self.edge_bytes * process.most_sockets,
                 process: process.name,
                 sockets: process.sockets,
+                most_sockets: process.most_sockets,
                 bytes: process.rss,
             });
         }
