@@ -48,6 +48,10 @@ impl Config {
             .set("reconnect.backoff.max.ms", "500")
             .set("retry.backoff.max.ms", "250")
             .set("socket.connection.setup.timeout.ms", "1500")
+            // A broker that dies may answer before with metadata that names no leader: librdkafka
+            // then forgets the broker and asks the bootstrap servers again only after this, by
+            // default five minutes. Longer than a slow answer takes.
+            .set("metadata.recovery.rebootstrap.trigger.ms", "3000")
             .set("socket.nagle.disable", "true")
             .set("socket.keepalive.enable", "true")
             // A broker that is silent for long is no reason to lose the answer of a later one.
