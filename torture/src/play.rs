@@ -171,12 +171,12 @@ pub async fn play(
 
     recorder.record(Event::Phase(Phase::Final));
     sampler.sample(system).await;
-    let apart = Instant::now() + APART;
-    reads::read_all(system, &people, &recorder, profile.single_rows_of).await?;
-    sleep_until(settled.max(apart)).await;
+    // Before the reads: their own load fills the API servers' pools for a while.
+    sleep_until(settled.max(Instant::now() + APART)).await;
     sampler.sample(system).await;
     sleep(APART).await;
     sampler.sample(system).await;
+    reads::read_all(system, &people, &recorder, profile.single_rows_of).await?;
     stop_logs.cancel();
     while background.join_next().await.is_some() {}
     Ok(Played {
