@@ -1,0 +1,1 @@
+//! Bits that floors and client share: WebSocket frames, Redis's protocol, lines of JSON.
