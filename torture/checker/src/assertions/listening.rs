@@ -2,7 +2,8 @@
 //!
 //! A span begins at a join, above its join point, see [`super::point`]. It goes over reconnects
 //! that resume. It ends where the device leaves or is evicted, where a join says `recovered:false`
-//! and where one asks without a cursor.
+//! and where one asks without a cursor. A join that is answered when its device has left already
+//! begins none: what the server sends then is no less right, but nobody is owed it.
 //!
 //! What was handed on counts per listening: from a join until the client crate forgets the channel,
 //! see [`Memory`].
@@ -22,17 +23,24 @@ const IN_CLIENT_US: u64 = 500_000;
 pub(super) struct Memory {
     asked: bool,
     forgotten: bool,
+    /// The application left while its join was asked: the answer that follows is to nobody.
+    overtaken: bool,
 }
 
 impl Memory {
     /// Takes note of a fact; true for a join that begins a new listening.
     pub(super) fn is_new(&mut self, fact: &Fact) -> bool {
         match fact.what {
-            What::Asked => self.asked = true,
+            What::Asked => {
+                self.asked = true;
+                self.overtaken = false;
+            }
             What::Left { evicted } => {
                 self.forgotten |= !evicted || self.asked;
+                self.overtaken = !evicted && self.asked;
                 self.asked = false;
             }
+            What::Joined(_) if self.overtaken => {}
             What::Joined(_) => {
                 self.asked = false;
                 return std::mem::take(&mut self.forgotten);
@@ -40,6 +48,12 @@ impl Memory {
             _ => {}
         }
         false
+    }
+
+    /// Whether an answer to a join comes to nobody now, and with it what the server sends until it
+    /// hears of the leave.
+    fn is_overtaken(&self) -> bool {
+        self.overtaken
     }
 }
 
@@ -145,6 +159,7 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                 had.now += 1;
             }
             match fact.what {
+                What::Joined(_) if memory.is_overtaken() => {}
                 What::Joined(join) => {
                     let join = stream.joins[join as usize];
                     match &mut span {

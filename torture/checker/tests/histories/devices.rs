@@ -4,6 +4,7 @@ use hubbub_checker::{Event, history::Via};
 use hubbub_protocol::Seq;
 
 use crate::{
+    due::Due,
     feed::{Line, Reply},
     names,
     world::{CHANNELS, World, device_name},
@@ -81,8 +82,26 @@ impl World {
             since: since.map(Seq),
             ordered,
         });
+        if self.dice.percent(4) {
+            self.leave_meanwhile(stream, joined);
+            return;
+        }
         self.say(joined);
         self.flush(stream);
+    }
+
+    /// The application leaves before its join is answered. The server has not heard of it yet and
+    /// sends all that was asked; the client hands nothing of it on.
+    fn leave_meanwhile(&mut self, stream: usize, joined: Event) {
+        self.out.insert(stream);
+        self.left(stream, false);
+        self.say(joined);
+        let mut lines = self.listeners[stream].take();
+        lines.retain(|line| !matches!(line, Line::Given { .. } | Line::Moved { .. }));
+        self.listeners[stream].forget();
+        self.write(stream, lines);
+        let fresh = self.dice.percent(50);
+        self.after(20_000, Due::Rejoin { stream, fresh });
     }
 
     pub(crate) fn left(&mut self, stream: usize, evicted: bool) {
@@ -122,9 +141,14 @@ impl World {
 
     /// Writes down what a stream did.
     pub(crate) fn flush(&mut self, stream: usize) {
+        let lines = self.listeners[stream].take();
+        self.write(stream, lines);
+    }
+
+    fn write(&mut self, stream: usize, lines: Vec<Line>) {
         let (device, channel) = (stream / CHANNELS, names::channel(stream % CHANNELS));
         let (connection, lag) = (self.devices[device].connection, self.devices[device].lag_us);
-        for line in self.listeners[stream].take() {
+        for line in lines {
             let name = device_name(device);
             let record = |message: usize, seq| names::record(message, &self.messages[message], seq);
             let (wait, event) = match line {
