@@ -7,6 +7,7 @@ use hubbub_checker::Event;
 use hubbub_client::Backoff;
 use hubbub_protocol::{ErrorReply, SendMessage, UserId};
 use hubbub_stack::Proxy;
+use rand::RngExt;
 use reqwest::StatusCode;
 use serde::Serialize;
 use tokio::time::sleep;
@@ -27,6 +28,10 @@ const MANNERS: Manners = Manners {
     abandon: 0.05,
     unmarked: 0.1,
 };
+
+/// Share of the messages that are posted twice at once, as by a person who presses the key twice: no
+/// copy is marked, both reach the log, and everybody is shown one.
+const PRESSED_TWICE: f64 = 0.05;
 
 /// A user who posts.
 #[derive(Debug)]
@@ -72,8 +77,14 @@ impl HttpWriter {
     pub async fn send(&self, message: &Message) -> End {
         let mut backoff = Backoff::new(BACKOFF.0, BACKOFF.1);
         let (mut attempts, mut retry) = (Attempts::new(MANNERS), false);
+        let mut twice = rand::rng().random_bool(PRESSED_TWICE);
         loop {
-            let answer = self.attempt(message, retry).await;
+            let answer = if std::mem::take(&mut twice) {
+                let both = (self.attempt(message, retry), self.attempt(message, retry));
+                both_say(tokio::join!(both.0, both.1).into())
+            } else {
+                self.attempt(message, retry).await
+            };
             let next = attempts.after(answer, &mut rand::rng());
             match next {
                 Next::Done => return End::Settled,
@@ -126,6 +137,17 @@ impl HttpWriter {
     }
 }
 
+/// What two answers to copies of one message say together: one that is in the log is enough.
+fn both_say(answers: [Answer; 2]) -> Answer {
+    if answers.contains(&Answer::Ok) {
+        Answer::Ok
+    } else if answers.contains(&Answer::Unknown) {
+        Answer::Unknown
+    } else {
+        answers[0]
+    }
+}
+
 /// What an answer says, for the history and for the writer.
 fn judge(op: u64, status: StatusCode, body: &str) -> (Event, Answer) {
     if status.is_success() {
@@ -155,6 +177,14 @@ mod tests {
     use hubbub_protocol::Seq;
 
     const OK: &str = r#"{"channel":"C000000005","message_id":"00000000-0000-0000-0000-000000000007","seq":9,"ts_ms":1}"#;
+
+    #[test]
+    fn a_copy_in_the_log_settles_both() {
+        let later = Answer::Rejected { retryable: true };
+        assert_eq!(both_say([later, Answer::Ok]), Answer::Ok);
+        assert_eq!(both_say([Answer::Unknown, later]), Answer::Unknown);
+        assert_eq!(both_say([later, later]), later);
+    }
 
     #[test]
     fn answers_are_taken_at_their_word_and_nothing_else() {

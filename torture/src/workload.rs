@@ -35,6 +35,10 @@ const IN_FLIGHT_BUSY: usize = 16;
 const DRAWS: usize = 16;
 /// Of the messages of those who heard something.
 const ANSWERS: f64 = 0.5;
+/// Each channel in turn falls silent for so long, a third of them at any time: a hole stays unseen
+/// only where nothing follows it.
+const SILENCE: Duration = Duration::from_secs(6);
+const TURNS: usize = 3;
 const PAD_BYTES: std::ops::Range<usize> = 10..200;
 /// A burst, all writers together: enough to fill an outbox of 256 frames in some seconds.
 const BURST_PER_SECOND: f64 = 100.0;
@@ -136,7 +140,7 @@ impl Writer {
                 }
                 () = sleep_until(due), if said < pace.messages => {
                     last = Instant::now();
-                    if let Some((channel, answers, place)) = self.choose(&zipf, &mut rng) {
+                    if let Some((channel, answers, place)) = self.choose(&zipf, pace.silent(last), &mut rng) {
                         let bytes = rng.random_range(PAD_BYTES);
                         self.say(channel, answers, bytes, place, &mut rng, &mut sends);
                         said += 1;
@@ -151,25 +155,30 @@ impl Writer {
         open
     }
 
-    /// A channel with a place: by popularity, or where there is something to answer. `None` when
-    /// the writer's sends hang everywhere that was looked.
+    /// A channel with a place: by popularity among those that are not silent, or where there is
+    /// something to answer. `None` when the writer's sends hang everywhere that was looked.
     fn choose(
         &self,
         zipf: &Zipf,
+        silent: usize,
         rng: &mut impl Rng,
     ) -> Option<(ChannelId, Option<MessageId>, OwnedSemaphorePermit)> {
         if self.answering
             && rng.random_bool(ANSWERS)
             && let Voice::Socket(device) = &self.voice
             && let Some((channel, id)) = device.take_heard()
-            && let Some((_, places)) = self.channels.iter().find(|(c, _)| *c == channel)
-            && let Ok(place) = Arc::clone(places).try_acquire_owned()
+            && let Some(at) = self.channels.iter().position(|(c, _)| *c == channel)
+            && at % TURNS != silent
+            && let Ok(place) = Arc::clone(&self.channels[at].1).try_acquire_owned()
         {
             return Some((channel, Some(id), place));
         }
         for _ in 0..DRAWS {
-            let (channel, places) = &self.channels[zipf.draw(rng)];
-            if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            let at = zipf.draw(rng);
+            let (channel, places) = &self.channels[at];
+            if at % TURNS != silent
+                && let Ok(place) = Arc::clone(places).try_acquire_owned()
+            {
                 return Some((*channel, None, place));
             }
         }
@@ -206,6 +215,12 @@ impl Writer {
 }
 
 impl Pace {
+    /// Which third of the channels is silent at this time, the same for every writer.
+    fn silent(&self, at: Instant) -> usize {
+        let turns = at.duration_since(self.start).as_secs() / SILENCE.as_secs();
+        usize::try_from(turns).unwrap_or(0) % TURNS
+    }
+
     /// When message `n` is due: at its place in the whole, a little off, and when the writer is
     /// late at most four times as dense.
     fn due(&self, n: u64, last: Instant, rng: &mut impl Rng) -> Instant {
@@ -237,6 +252,13 @@ mod tests {
             let from = Duration::from_millis(100 * n).max(Duration::from_millis(25));
             assert!(due >= from && due <= Duration::from_millis(100 * (n + 1)));
         }
+    }
+
+    #[tokio::test]
+    async fn every_channel_is_silent_a_third_of_the_time() {
+        let pace = pace();
+        let at = |seconds| pace.silent(pace.start + Duration::from_secs(seconds));
+        assert_eq!([at(0), at(5), at(6), at(13), at(18)], [0, 0, 1, 2, 0]);
     }
 
     #[tokio::test]

@@ -2,6 +2,9 @@
 //! build with the feature `mutants` the option that plants one.
 pub use hubbub_mutant::*;
 
+/// What the log of a process says that has one.
+pub const PLANTED: &str = "A MISTAKE IS PLANTED";
+
 /// Which mistake this process has.
 #[cfg(feature = "mutants")]
 #[derive(Debug, Clone, clap::Args)]
@@ -17,11 +20,7 @@ impl MutantConfig {
     pub fn plant(&self) {
         let Some(mutant) = self.mutant else { return };
         if plant(mutant) {
-            tracing::warn!(
-                mutant = mutant.name(),
-                "A MISTAKE IS PLANTED: {}",
-                mutant.sentence()
-            );
+            tracing::warn!(mutant = mutant.name(), "{PLANTED}: {}", mutant.sentence());
         } else {
             tracing::error!(mutant = mutant.name(), "another mistake is planted already");
         }
