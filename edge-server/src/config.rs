@@ -98,7 +98,8 @@ pub struct Config {
     #[arg(long, env = "HUBBUB_FRAME_BURST", default_value_t = 1_000.0)]
     pub frame_burst: f64,
 
-    /// Bytes of frames that this pod keeps for all its feeds until the store has them.
+    /// Bytes of frames that this pod keeps for all its feeds until the store has them. What it keeps
+    /// of stored rows, so that a crowd that comes back is served from memory, may take as much again.
     #[arg(long, env = "HUBBUB_RECENT_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub recent_bytes: usize,
 
