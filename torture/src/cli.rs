@@ -72,7 +72,7 @@ struct RunArgs {
 }
 
 /// Which programs run.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Programs {
     /// Where the servers' programs are. [default: beside this one]
     #[arg(long, hide = true, value_name = "DIR")]

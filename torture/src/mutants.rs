@@ -57,7 +57,7 @@ pub struct MutantsArgs {
 /// When a name is none, or a directory cannot be written.
 pub async fn run_all(args: MutantsArgs) -> Result<bool> {
     let chosen = choose(&args.names)?;
-    let plan = args.programs.plan()?;
+    let plan = args.programs.clone().plan()?;
     if !args.no_baseline && !baseline(&args, &plan).await? {
         println!("the baseline is broken: what the mistakes break would say nothing");
         return Ok(false);

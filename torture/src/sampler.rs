@@ -11,6 +11,8 @@ use crate::{quiet::lag, recorder::Recorder, system::System};
 
 /// A frozen process is not waited for.
 const LOOK: Duration = Duration::from_secs(1);
+/// The broker's name in the stack.
+const KAFKA: &str = "kafka";
 /// Shards and Kafka may be away.
 const LAG: Duration = Duration::from_secs(2);
 
@@ -40,7 +42,11 @@ impl Sampler {
         for server in stack.servers() {
             if let Some(pid) = server.pid() {
                 let name = server.name();
-                self.gauge(&name, pid, "rss_bytes", rss_bytes(pid));
+                // A Java heap grows to its limit when nobody needs the memory, and says nothing
+                // about what is held: Kafka is started with a limit (`-Xmx`) instead.
+                if name != KAFKA {
+                    self.gauge(&name, pid, "rss_bytes", rss_bytes(pid));
+                }
                 self.gauge(&name, pid, "descriptors", descriptors(pid));
             }
         }
