@@ -3,17 +3,23 @@
 //! promise nothing else: no limits, no drain, no clients that misbehave.
 //!
 //! Those that a load client drives print `{"event":"listening","addr":…}` and speak its raw
-//! dialect; the others print `ready`, wait for the line `go`, and print what it took.
+//! dialect; the others wait for the line `go`, and print what it took. All end with their input.
 
 mod args;
 mod echo;
 mod fanout;
+mod http;
+mod idle;
 mod log;
+mod pg_copy;
 mod redis;
+mod relay;
 mod relay_in;
 mod relay_out;
+mod resp;
 mod send_loop;
 mod server;
+mod tasks;
 mod writev;
 
 pub use args::{Args, run};

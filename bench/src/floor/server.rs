@@ -1,17 +1,18 @@
 use std::{
-    io::IoSlice,
+    borrow::Cow,
+    io::{self, IoSlice},
     net::{SocketAddr, TcpListener, TcpStream},
     os::fd::AsFd,
 };
 
 use anyhow::{Context, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, Socket, Type};
 
 use crate::wire::{
     frame::{self, mask, parse, server_frame},
     handshake::accept,
-    lines::print,
+    lines::{Commands, Input, print},
     poll::Poll,
     pump::{Backlog, Carry, Filled},
 };
@@ -21,6 +22,7 @@ const BUFFER: usize = 256 * 1024;
 const FRAME_MAX: usize = 128 * 1024;
 const BACKLOG: i32 = 4096;
 const LISTENER: u64 = u64::MAX;
+const INPUT: u64 = u64::MAX - 9;
 
 /// One connection.
 #[derive(Debug)]
@@ -56,18 +58,33 @@ pub(super) trait Service {
     fn closed(&mut self, _from: usize) {}
 }
 
-#[derive(Serialize)]
-struct Listening {
-    event: &'static str,
-    addr: SocketAddr,
+/// The line `listening`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Listening {
+    event: Cow<'static, str>,
+    /// Where sockets that listen connect.
+    pub(super) addr: SocketAddr,
+    /// Where publishers do, if elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) publish_addr: Option<SocketAddr>,
+    /// The processes whose work counts.
+    pub(super) pids: Vec<u32>,
 }
 
-/// Says where a program listens.
+impl Listening {
+    pub(super) fn new(addr: SocketAddr, publish_addr: Option<SocketAddr>, pids: Vec<u32>) -> Self {
+        Self {
+            event: Cow::Borrowed("listening"),
+            addr,
+            publish_addr,
+            pids,
+        }
+    }
+}
+
+/// Says where this process listens.
 pub(super) fn print_listening(addr: SocketAddr) -> anyhow::Result<()> {
-    print(&Listening {
-        event: "listening",
-        addr,
-    })
+    print(&Listening::new(addr, None, vec![std::process::id()]))
 }
 
 /// A listener whose queue is long enough for a storm.
@@ -86,7 +103,7 @@ pub(super) fn listen(addr: SocketAddr) -> anyhow::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Serves for ever.
+/// Serves until the input ends; for ever if it is no pipe.
 pub(super) fn serve(
     addr: SocketAddr,
     make: impl FnOnce(&mut Net) -> anyhow::Result<Box<dyn Service>>,
@@ -100,6 +117,10 @@ pub(super) fn serve(
     net.poll
         .add(&listener, LISTENER, false)
         .context("watch the listener")?;
+    match net.poll.add(io::stdin().as_fd(), INPUT, false) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+        other => other.context("watch the input")?,
+    }
     print_listening(listener.local_addr().context("the listener's address")?)?;
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -108,6 +129,12 @@ pub(super) fn serve(
             let ready = net.poll.ready(at);
             if ready.token == LISTENER {
                 net.accept(&listener)?;
+                continue;
+            }
+            if ready.token == INPUT {
+                if Commands::default().read()? == Input::Ended {
+                    return Ok(());
+                }
                 continue;
             }
             let socket = usize::try_from(ready.token).context("a token")?;
@@ -203,7 +230,7 @@ impl Net {
     fn accept(&mut self, listener: &TcpListener) -> anyhow::Result<()> {
         let stream = match listener.accept() {
             Ok((stream, _)) => stream,
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) => return Err(error).context("accept"),
         };
         stream
@@ -264,7 +291,7 @@ impl Net {
     fn put(
         &mut self,
         to: usize,
-        send: impl FnOnce(&mut Peer) -> std::io::Result<u64>,
+        send: impl FnOnce(&mut Peer) -> io::Result<u64>,
     ) -> anyhow::Result<()> {
         let Some(peer) = &mut self.peers[to] else {
             return Ok(());

@@ -15,9 +15,9 @@ use nix::sys::{
 use serde::Serialize;
 
 use super::{
-    args::{Args, Dialect, Mode},
+    args::{Args, Mode},
     figures::{Baseline, Finish, Traffic},
-    ledger::{Layout, Ledger},
+    ledger::{Counts, Layout, Ledger},
     pace::{Due, Pace},
     socket::Socket,
 };
@@ -94,30 +94,25 @@ pub(super) struct Client {
     pub(super) traffic: Traffic,
     /// Whether slow sockets read as fast as the others, to get what they still miss.
     pub(super) draining: bool,
+    /// What the slow sockets had when the last run began.
+    slow_then: Counts,
     pub(super) slow_group: usize,
     pub(super) slow_at_ns: u64,
 }
 
 #[derive(Serialize)]
-struct Event<'a> {
-    event: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-}
-
-impl<'a> Event<'a> {
-    fn new(event: &'a str) -> Self {
-        Self { event, why: None }
-    }
+struct Failed {
+    event: &'static str,
+    why: String,
 }
 
 /// Runs the client until its input ends. What goes wrong is printed as the line `failed`, too.
 pub fn run(args: &Args) -> anyhow::Result<()> {
     let result = Client::new(args).and_then(|mut client| client.serve());
     if let Err(error) = &result {
-        print(&Event {
+        print(&Failed {
             event: "failed",
-            why: Some(format!("{error:#}")),
+            why: format!("{error:#}"),
         })?;
     }
     result
@@ -147,7 +142,8 @@ impl Client {
         };
         let tag = now_ns() as u32 ^ std::process::id().rotate_left(16);
         let acks = args.mode == Mode::Fanout && (args.acks || args.dialect.always_acks());
-        let timed = echo && args.dialect == Dialect::Hubbub;
+        // What an echo's answer is may be shorter than the request.
+        let timed = echo;
         let poll = Poll::new()?;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)
             .context("create a timer")?;
@@ -186,6 +182,7 @@ impl Client {
             dirty: Vec::new(),
             traffic: Traffic::default(),
             draining: false,
+            slow_then: Counts::default(),
             slow_group: 0,
             slow_at_ns: 0,
             args: args.clone(),
@@ -193,10 +190,11 @@ impl Client {
     }
 
     fn serve(&mut self) -> anyhow::Result<()> {
+        let baseline = Baseline::take(&mut self.ledger, self.traffic);
         if self.args.mode != Mode::Connect {
             self.connect_all()?;
         }
-        print(&Event::new("ready"))?;
+        self.report("ready", &baseline, Finish::now(true))?;
         if self.args.once {
             return self.go("");
         }
@@ -218,6 +216,7 @@ impl Client {
     fn go(&mut self, changes: &str) -> anyhow::Result<()> {
         let args = self.args.changed(changes)?;
         let baseline = Baseline::take(&mut self.ledger, self.traffic);
+        self.slow_then = baseline.slow;
         let finish = if args.mode == Mode::Connect {
             self.connect_all()?;
             Finish::now(true)
@@ -269,9 +268,10 @@ impl Client {
         Ok(finish)
     }
 
-    /// Lets the slow sockets read until they have everything.
+    /// Lets the slow sockets read until they have everything; their figures are of the whole run.
     fn drain(&mut self) -> anyhow::Result<()> {
-        let baseline = Baseline::take(&mut self.ledger, self.traffic);
+        let mut baseline = Baseline::take(&mut self.ledger, self.traffic);
+        baseline.slow = self.slow_then;
         self.read_slow_fast(true)?;
         let patience = self.args.patience().as_nanos() as u64;
         let mut progress = (self.traffic.bytes_read, now_ns());

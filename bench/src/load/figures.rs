@@ -44,7 +44,8 @@ pub(super) struct Baseline {
     acked: u64,
     acks_duplicated: u64,
     brisk: Counts,
-    slow: Counts,
+    /// Of slow sockets: what they miss at the end of a run counts until they are drained.
+    pub(super) slow: Counts,
     traffic: Traffic,
     cpu: CpuTime,
     pub(super) started_ns: u64,
@@ -94,7 +95,7 @@ impl Received {
     }
 }
 
-/// The line `done`.
+/// The lines `ready`, `done` and `drained`.
 #[derive(Debug, Serialize)]
 pub(super) struct Done {
     event: &'static str,

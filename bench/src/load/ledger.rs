@@ -117,14 +117,18 @@ impl Ledger {
     pub(super) fn send(&mut self, intended_ns: u64) -> anyhow::Result<u64> {
         let index = self.sent;
         let channel = self.channel(index);
-        if !self.acks.is_empty() {
-            let flying = self.sent - self.acked;
+        if !self.intended.is_empty() {
+            let echoed = self.brisk.delivered;
+            let answered = if self.wants_acks() {
+                self.acked
+            } else {
+                echoed
+            };
+            let flying = self.sent - answered;
             ensure!(
                 flying < IN_FLIGHT as u64,
-                "{flying} messages wait for their acknowledgement"
+                "{flying} messages wait for their answer"
             );
-        }
-        if !self.intended.is_empty() {
             self.intended[index as usize % IN_FLIGHT] = intended_ns;
         }
         let [brisk, slow] = self.listeners[channel];
@@ -191,7 +195,8 @@ impl Ledger {
 
     /// Notes the answer to an echo that carries no payload.
     pub(super) fn answer(&mut self, socket: usize, index: u64, now: u64) -> anyhow::Result<()> {
-        let intended_ns = self.intended[index as usize % IN_FLIGHT];
+        let kept = self.intended.get(index as usize % IN_FLIGHT);
+        let intended_ns = *kept.context("an answer without a payload")?;
         let tag = 0;
         self.deliver(
             socket,
