@@ -118,14 +118,15 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
     let now = edge.now_ms();
     let socket = Socket::new(edge.hub.next_socket_id(), tcp, now);
     // The defaults are made for clients: a read buffer of 128 KiB a socket, zeroed at each read,
-    // messages of 64 MiB, and a write buffer without a bound.
+    // messages of 64 MiB, and a write buffer without a bound. The read buffer is there as long as
+    // the socket; how much is read at once is the stream's affair.
     let config = WebSocketConfig::default()
-        .read_buffer_size(2 * 1024)
+        .read_buffer_size(512)
         .write_buffer_size(0)
         .max_write_buffer_size(256 * 1024)
         .max_message_size(Some(limits::FRAME_BYTES))
         .max_frame_size(Some(limits::FRAME_BYTES));
-    let stream = WireStream(Arc::clone(&socket));
+    let stream = WireStream::new(Arc::clone(&socket));
     let mut ws =
         WebSocketStream::from_partially_read(stream, early.to_vec(), Role::Server, Some(config))
             .await;
@@ -418,17 +419,13 @@ impl Connection {
         self.edge.check_lease();
         // Check and append happen under the hub's lock, so that an eviction falls before or
         // after both, never between.
-        let cached = {
-            let chat = &self.edge.chat;
-            let channel = send.channel;
-            self.edge.hub.if_member(channel, user, || {
-                chat.post(Permit::from_cache(channel, user), send.clone())
-            })
-        };
+        let (chat, channel) = (&self.edge.chat, send.channel);
+        let cached = self.edge.hub.if_member(channel, user, send, |send| {
+            chat.post(Permit::from_cache(channel, user), send)
+        });
         match cached {
-            Some(posting) => self.on_posting(id, posting),
-            None => {
-                let channel = send.channel;
+            Ok(posting) => self.on_posting(id, posting),
+            Err(send) => {
                 self.ask_store(id, channel, Then::Send(send));
                 None
             }

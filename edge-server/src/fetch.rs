@@ -1,9 +1,16 @@
-//! Performs what feeds ask of the store, and reads memberships again after a loss of the bus.
+//! Performs what feeds ask of the store. (`recheck.rs` reads memberships.)
 //!
 //! At most [`PER_SHARD`] questions to a shard at once, the others wait their turn. A feed has at
 //! most two questions open, so the queue is bounded by the open channels.
 
-use std::{collections::VecDeque, convert::Infallible, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    convert::Infallible,
+    mem::take,
+    pin::Pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use hubbub_mutant::{Mutant, planted};
@@ -16,83 +23,82 @@ use crate::{
     Edge,
     feed::{Answer, Ask, Failure, Frame, Request},
     hub::frame_of,
+    recheck,
 };
 
-/// Questions to one shard at once, and membership reads at once.
+/// Questions to one shard at once.
 const PER_SHARD: usize = 16;
-/// Between attempts to read memberships again.
-const RECHECK_PAUSE: Duration = Duration::from_millis(200);
-const RECHECK_PAUSE_MOST: Duration = Duration::from_secs(2);
 
-#[derive(Debug)]
-enum Job {
-    Ask(ChannelId, Request),
-    /// Read the memberships of a held channel again, then open it.
-    Recheck(ChannelId),
-}
+type Job = (ChannelId, Request);
 
-/// The queue. Offers never wait.
+/// The queues. Offers never wait.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
-    /// One queue for each shard, the last for memberships.
+    /// One for each shard.
     queues: Mutex<Vec<VecDeque<Job>>>,
+    /// Held channels whose memberships are to be read again.
+    held: Mutex<Held>,
     wake: Notify,
+}
+
+/// In the order of their confirmations, each once: one that still waits serves a later
+/// confirmation as well.
+#[derive(Debug, Default)]
+struct Held {
+    order: Vec<ChannelId>,
+    known: HashSet<ChannelId>,
 }
 
 impl Fetcher {
     /// For so many shards.
     pub(crate) fn new(shards: usize) -> Self {
-        let queues = (0..=shards).map(|_| VecDeque::new()).collect();
+        let queues = (0..shards).map(|_| VecDeque::new()).collect();
         Self {
             queues: Mutex::new(queues),
+            held: Mutex::default(),
             wake: Notify::new(),
         }
     }
 
-    fn push(&self, queue: usize, job: Job) {
-        if let Some(queue) = self.queues.lock().get_mut(queue) {
-            queue.push_back(job);
-        }
-        self.wake.notify_one();
-    }
-
     /// Queues a feed's question.
     pub(crate) fn ask(&self, shard: usize, channel: ChannelId, request: Request) {
-        self.push(shard, Job::Ask(channel, request));
+        if let Some(queue) = self.queues.lock().get_mut(shard) {
+            queue.push_back((channel, request));
+        }
+        self.wake.notify_one();
     }
 
     /// Queues the second reading of a held channel's memberships.
     pub(crate) fn recheck(&self, channel: ChannelId) {
-        let mut queues = self.queues.lock();
-        let Some(queue) = queues.last_mut() else {
-            return;
-        };
-        // One that still waits serves this confirmation as well.
-        if !queue
-            .iter()
-            .any(|job| matches!(job, Job::Recheck(c) if *c == channel))
-        {
-            queue.push_back(Job::Recheck(channel));
+        let mut held = self.held.lock();
+        if held.known.insert(channel) {
+            held.order.push(channel);
         }
-        drop(queues);
+        drop(held);
         self.wake.notify_one();
     }
 
+    fn take_held(&self) -> Vec<ChannelId> {
+        take(&mut *self.held.lock()).order
+    }
+
     fn queued(&self) -> usize {
-        self.queues.lock().iter().map(VecDeque::len).sum()
+        let questions: usize = self.queues.lock().iter().map(VecDeque::len).sum();
+        questions + self.held.lock().order.len()
     }
 }
 
 /// Runs until cancelled.
 pub(crate) async fn run(edge: Arc<Edge>) -> Result<(), Infallible> {
-    let lanes = edge.store.shards() + 1;
-    let mut running = vec![0_usize; lanes];
+    let mut running = vec![0_usize; edge.store.shards()];
     type JobFuture = Pin<Box<dyn Future<Output = usize> + Send>>;
     let mut jobs: FuturesUnordered<JobFuture> = FuturesUnordered::new();
+    // One reading of memberships at a time: what is confirmed meanwhile shares the next one.
+    let mut recheck: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = None;
     loop {
         for (lane, busy) in running.iter_mut().enumerate() {
             while *busy < PER_SHARD {
-                let Some(job) = edge
+                let Some((channel, request)) = edge
                     .fetcher
                     .queues
                     .lock()
@@ -105,40 +111,49 @@ pub(crate) async fn run(edge: Arc<Edge>) -> Result<(), Infallible> {
                 let edge = Arc::clone(&edge);
                 jobs.push(
                     async move {
-                        perform(&edge, job).await;
+                        perform(&edge, channel, request).await;
                         lane
                     }
                     .boxed(),
                 );
             }
         }
+        if recheck.is_none() {
+            let held = edge.fetcher.take_held();
+            if !held.is_empty() {
+                let edge = Arc::clone(&edge);
+                recheck = Some(async move { recheck::run(&edge, held).await }.boxed());
+            }
+        }
         edge.metrics.store_queue.set(edge.fetcher.queued() as i64);
-        // Waits for: the end of a job, which frees its lane; a new job. Both are cancel-safe.
+        // Waits for: the end of a job, which frees its lane; the end of a reading of memberships;
+        // something new. All are cancel-safe.
         tokio::select! {
             Some(lane) = jobs.next(), if !jobs.is_empty() => running[lane] -= 1,
+            () = async {
+                match &mut recheck {
+                    Some(recheck) => recheck.await,
+                    None => std::future::pending().await,
+                }
+            }, if recheck.is_some() => recheck = None,
             () = edge.fetcher.wake.notified() => {}
         }
     }
 }
 
-async fn perform(edge: &Edge, job: Job) {
-    match job {
-        Job::Ask(channel, request) => {
-            let result = answer(edge, channel, &request.ask).await.map_err(|error| {
-                tracing::debug!(channel.id = %channel, error = %error, "read the store for a feed");
-                Failure {
-                    reason: "the channel's history cannot be read now".to_owned(),
-                    jitter: rand::random(),
-                }
-            });
-            edge.check_lease();
-            let turn = edge
-                .hub
-                .on_answer(channel, request.id, result, edge.now_ms());
-            edge.perform(turn);
+async fn perform(edge: &Edge, channel: ChannelId, request: Request) {
+    let result = answer(edge, channel, &request.ask).await.map_err(|error| {
+        tracing::debug!(channel.id = %channel, error = %error, "read the store for a feed");
+        Failure {
+            reason: "the channel's history cannot be read now".to_owned(),
+            jitter: rand::random(),
         }
-        Job::Recheck(channel) => recheck(edge, channel).await,
-    }
+    });
+    edge.check_lease();
+    let turn = edge
+        .hub
+        .on_answer(channel, request.id, result, edge.now_ms());
+    edge.perform(turn);
 }
 
 async fn answer(edge: &Edge, channel: ChannelId, ask: &Ask) -> Result<Answer, StoreError> {
@@ -169,33 +184,4 @@ async fn answer(edge: &Edge, channel: ChannelId, ask: &Ask) -> Result<Answer, St
 
 fn frame_of_row(row: &Row) -> Frame {
     frame_of(row.seq, row.key, with_seq(row.seq, &row.body).as_bytes())
-}
-
-/// A pod that lost the bus may have missed a removal: who listens here is asked of the primary
-/// again, and only then is the channel relayed. While the core database is away it waits.
-async fn recheck(edge: &Edge, channel: ChannelId) {
-    let mut pause = RECHECK_PAUSE;
-    loop {
-        let evictions = edge.hub.evictions();
-        let Some((epoch, users)) = edge.hub.listening_users(channel) else {
-            return;
-        };
-        match edge.store.members_among(channel, &users).await {
-            Ok(members) => {
-                edge.check_lease();
-                let (turn, done) =
-                    edge.hub
-                        .reopen(channel, epoch, &users, &members, evictions, edge.now_ms());
-                edge.perform(turn);
-                if done {
-                    return;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(channel.id = %channel, error = %error, "read memberships again");
-                sleep(pause.mul_f64(0.5 + rand::random::<f64>() / 2.0)).await;
-                pause = (pause * 2).min(RECHECK_PAUSE_MOST);
-            }
-        }
-    }
 }

@@ -21,6 +21,7 @@ mod hub;
 mod metrics;
 mod outbox;
 mod rate;
+mod recheck;
 mod relay;
 mod socket;
 mod start;
@@ -172,14 +173,19 @@ impl Edge {
     }
 
     /// Does what a turn of the hub left to be done: writes, and questions to the store.
-    pub(crate) fn perform(&self, turn: Turn) {
-        for socket in turn.dirty {
+    pub(crate) fn perform(&self, mut turn: Turn) {
+        self.perform_all(&mut turn);
+    }
+
+    /// The same for a turn whose room is used again.
+    pub(crate) fn perform_all(&self, turn: &mut Turn) {
+        for socket in turn.dirty.drain(..) {
             if self.flush(&socket) == Flushed::Gone {
                 // Its task reads the end of the stream, or finds the same at its own flush.
                 socket.wake.notify_one();
             }
         }
-        for (channel, request) in turn.requests {
+        for (channel, request) in turn.requests.drain(..) {
             self.fetcher
                 .ask(self.store.shard_of(channel), channel, request);
         }

@@ -6,9 +6,7 @@ use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::Bytes;
 use hubbub_mutant::{Mutant, planted};
-use hubbub_protocol::{ChannelId, Seq, synced_frame};
-
-use crate::wire::text_frame;
+use hubbub_protocol::{ChannelId, Seq};
 
 /// Bytes of records that may wait (contract P10).
 pub(crate) const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -46,6 +44,14 @@ enum Kind {
     Control,
 }
 
+#[derive(Debug)]
+struct Synced {
+    channel: ChannelId,
+    seq: Seq,
+    /// Shared by all sockets that are told the same.
+    frame: Bytes,
+}
+
 /// The queue of one socket.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -57,7 +63,9 @@ pub(crate) struct Outbox {
     control_bytes: usize,
     /// The newest `synced` of each channel. It causes no write of its own and goes behind
     /// everything that waits when there is a write anyway, or at the next tick of the wheel.
-    synced: Vec<(ChannelId, Seq)>,
+    synced: Vec<Synced>,
+    /// Nothing has been queued since the last [`Outbox::rest`].
+    rested: bool,
     /// Set by a close frame: nothing may follow it (RFC 6455, 5.5.1).
     closed: bool,
 }
@@ -78,6 +86,7 @@ impl Outbox {
         if room {
             self.record_bytes += bytes.len();
             self.record_frames += 1;
+            self.rested = false;
             self.entries.push_back(Entry {
                 bytes: bytes.clone(),
                 kind: Kind::Record(channel),
@@ -108,6 +117,7 @@ impl Outbox {
     fn push(&mut self, bytes: Bytes, kind: Kind) {
         if !self.closed && !bytes.is_empty() {
             self.control_bytes += bytes.len();
+            self.rested = false;
             self.entries.push_back(Entry { bytes, kind });
         }
     }
@@ -139,17 +149,25 @@ impl Outbox {
         self.record_bytes + self.control_bytes - self.written
     }
 
-    /// Sets the channel's newest `synced`; a cursor never goes back within one join.
-    pub(crate) fn set_synced(&mut self, channel: ChannelId, seq: Seq) {
-        match self.synced.iter_mut().find(|(c, _)| *c == channel) {
-            Some((_, pending)) => *pending = (*pending).max(seq),
-            None => self.synced.push((channel, seq)),
+    /// Sets the channel's newest `synced`, with its frame; a cursor never goes back within one
+    /// join.
+    pub(crate) fn set_synced(&mut self, channel: ChannelId, seq: Seq, frame: &Bytes) {
+        self.rested = false;
+        let newest = Synced {
+            channel,
+            seq,
+            frame: frame.clone(),
+        };
+        match self.synced.iter_mut().find(|s| s.channel == channel) {
+            Some(pending) if pending.seq >= seq => {}
+            Some(pending) => *pending = newest,
+            None => self.synced.push(newest),
         }
     }
 
     /// Forgets the channel's pending `synced` (a leave, or a second join).
     pub(crate) fn drop_synced(&mut self, channel: ChannelId) {
-        self.synced.retain(|(c, _)| *c != channel);
+        self.synced.retain(|synced| synced.channel != channel);
     }
 
     /// Puts every pending `synced` behind what waits; with many control frames before them they
@@ -158,10 +176,12 @@ impl Outbox {
         if self.control_full() {
             return;
         }
-        for (channel, seq) in std::mem::take(&mut self.synced) {
-            let frame = text_frame(synced_frame(channel, seq).as_bytes());
+        let mut synced = std::mem::take(&mut self.synced);
+        for Synced { channel, frame, .. } in synced.drain(..) {
             self.push(frame, Kind::Synced(channel));
         }
+        // Its room is kept: the next one costs no allocation.
+        self.synced = synced;
     }
 
     /// Whether a `synced` waits for a write to ride on.
@@ -205,6 +225,14 @@ impl Outbox {
         used
     }
 
+    /// What is left of the entry that waits, if it is the only one.
+    pub(crate) fn only(&self) -> Option<&[u8]> {
+        match self.entries.front() {
+            Some(first) if self.entries.len() == 1 => Some(&first.bytes[self.written..]),
+            _ => None,
+        }
+    }
+
     /// An array for [`Outbox::slices`].
     pub(crate) fn empty_slices<'a>() -> [IoSlice<'a>; SLICES] {
         [IoSlice::new(&[]); SLICES]
@@ -228,21 +256,35 @@ impl Outbox {
             }
             self.entries.pop_front();
         }
-        if self.entries.is_empty() && self.entries.capacity() > 32 {
-            // Give memory back after a burst; an idle socket holds none.
+    }
+
+    /// Gives the room of what was queued back if nothing has been queued since the last call: a
+    /// busy socket keeps it and needs no allocation for a delivery, an idle one holds none. Called
+    /// every few seconds.
+    pub(crate) fn rest(&mut self) {
+        if self.rested && self.entries.is_empty() && self.synced.is_empty() {
             self.entries = VecDeque::new();
+            self.synced = Vec::new();
         }
+        self.rested = true;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use hubbub_protocol::synced_frame;
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::text_frame;
 
     fn channel(n: i64) -> ChannelId {
         ChannelId::new(hubbub_protocol::ChannelLetter::Channel, n).expect("from 1")
+    }
+
+    fn set_synced(outbox: &mut Outbox, channel: ChannelId, seq: Seq) {
+        let frame = text_frame(synced_frame(channel, seq).as_bytes());
+        outbox.set_synced(channel, seq, &frame);
     }
 
     fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
@@ -280,9 +322,9 @@ mod tests {
     #[test]
     fn synced_goes_behind_what_waits_and_only_the_newest() {
         let mut outbox = Outbox::default();
-        outbox.set_synced(channel(1), Seq(3));
+        set_synced(&mut outbox, channel(1), Seq(3));
         assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
-        outbox.set_synced(channel(1), Seq(5));
+        set_synced(&mut outbox, channel(1), Seq(5));
         outbox.flush_synced();
         let text = String::from_utf8_lossy(&drain(&mut outbox, 7)).into_owned();
         assert!(text.starts_with("record"), "{text}");
@@ -296,8 +338,8 @@ mod tests {
     fn purge_takes_the_synced_that_speaks_of_what_it_takes() {
         let mut outbox = Outbox::default();
         assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
-        outbox.set_synced(channel(1), Seq(5));
-        outbox.set_synced(channel(2), Seq(7));
+        set_synced(&mut outbox, channel(1), Seq(5));
+        set_synced(&mut outbox, channel(2), Seq(7));
         outbox.flush_synced();
         outbox.purge(channel(1));
         let text = String::from_utf8_lossy(&drain(&mut outbox, 7)).into_owned();
@@ -309,11 +351,39 @@ mod tests {
     }
 
     #[test]
+    fn room_is_kept_while_it_is_used_and_given_back_after() {
+        let mut outbox = Outbox::default();
+        let frame = Bytes::from_static(b"record");
+        let burst = |outbox: &mut Outbox| {
+            while outbox.offer_record(channel(1), &frame) {}
+            set_synced(outbox, channel(1), Seq(1));
+            outbox.flush_synced();
+            drain(outbox, 1_000);
+        };
+        burst(&mut outbox);
+        let room = outbox.entries.capacity();
+        assert!(room >= OUTBOX_FRAMES);
+        outbox.rest();
+        burst(&mut outbox);
+        outbox.rest();
+        assert_eq!(outbox.entries.capacity(), room, "it was used since");
+        outbox.rest();
+        assert_eq!(
+            (outbox.entries.capacity(), outbox.synced.capacity()),
+            (0, 0)
+        );
+        assert!(outbox.offer_record(channel(1), &frame));
+        outbox.rest();
+        outbox.rest();
+        assert_eq!(drain(&mut outbox, 1_000), b"record", "what waits is kept");
+    }
+
+    #[test]
     fn nothing_follows_a_close_frame() {
         let mut outbox = Outbox::default();
         outbox.push_close(Bytes::from_static(b"close"));
         outbox.push_control(Bytes::from_static(b"late"));
-        outbox.set_synced(channel(1), Seq(1));
+        set_synced(&mut outbox, channel(1), Seq(1));
         outbox.flush_synced();
         assert!(!outbox.offer_record(channel(1), &Bytes::from_static(b"late")));
         assert_eq!(drain(&mut outbox, 100), b"close");

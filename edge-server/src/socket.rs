@@ -1,7 +1,8 @@
 //! One socket as the fan-out sees it: a TCP stream, its outbox, and how to wake its task.
 
 use std::{
-    io,
+    cell::RefCell,
+    io::{self, Read},
     pin::Pin,
     sync::{
         Arc,
@@ -14,7 +15,7 @@ use bytes::Bytes;
 use hubbub_protocol::CloseCode;
 use parking_lot::Mutex;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
     sync::Notify,
 };
@@ -99,9 +100,15 @@ impl Socket {
                 return Flushed::Empty;
             }
             let result = {
-                let mut slices = Outbox::empty_slices();
-                let used = outbox.slices(&mut slices);
-                self.tcp.try_write_vectored(&slices[..used])
+                // A frame alone is the common case of a quiet channel: it needs no list.
+                match outbox.only() {
+                    Some(bytes) => self.tcp.try_write(bytes),
+                    None => {
+                        let mut slices = Outbox::empty_slices();
+                        let used = outbox.slices(&mut slices);
+                        self.tcp.try_write_vectored(&slices[..used])
+                    }
+                }
             };
             match result {
                 Ok(0) => return Flushed::Gone,
@@ -147,6 +154,22 @@ impl Socket {
     /// Waits until the kernel takes bytes again. Cancel-safe.
     pub(crate) async fn writable(&self) -> io::Result<()> {
         self.tcp.writable().await
+    }
+
+    /// Reads what is there. What fills only a part of `buffer` was all: the socket counts as
+    /// drained then, which spares the call that would find nothing.
+    fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut all = None;
+        let result = self.tcp.try_io(Interest::READABLE, || {
+            match (&*socket2::SockRef::from(&self.tcp)).read(buffer) {
+                Ok(count) if 0 < count && count < buffer.len() => {
+                    all = Some(count);
+                    Err(io::ErrorKind::WouldBlock.into())
+                }
+                result => result,
+            }
+        });
+        all.map_or(result, Ok)
     }
 
     /// Says that nothing more comes, and drops what the client sends until it has closed, too:
@@ -204,13 +227,45 @@ impl Socket {
     }
 }
 
+/// Bytes taken from the kernel at once, whatever room the reader has: a burst of requests then
+/// costs one call, and a socket that is quiet holds no buffer of this size.
+const READ_BYTES: usize = 16 * 1024;
+
+thread_local! {
+    /// Between the kernel and the readers; one for all sockets, since nobody keeps what is in it.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_BYTES].into());
+}
+
 /// The stream that tungstenite sees. It reads from the socket and writes into the outbox, so
 /// that its pongs and close frames are in one order with everything else.
 ///
 /// A write always takes the whole buffer and is never pending: a data frame could otherwise land
 /// inside a half-written control frame. The bytes leave at the next [`Socket::flush`].
 #[derive(Debug)]
-pub(crate) struct WireStream(pub(crate) Arc<Socket>);
+pub(crate) struct WireStream {
+    socket: Arc<Socket>,
+    /// What the kernel gave beyond the reader's room: less than [`READ_BYTES`], and nothing on a
+    /// quiet socket.
+    rest: Bytes,
+}
+
+impl WireStream {
+    /// The stream of a socket; one alone reads from it.
+    pub(crate) fn new(socket: Arc<Socket>) -> Self {
+        Self {
+            socket,
+            rest: Bytes::new(),
+        }
+    }
+
+    fn take_rest(&mut self, buffer: &mut ReadBuf<'_>) {
+        let length = self.rest.len().min(buffer.remaining());
+        buffer.put_slice(&self.rest.split_to(length));
+        if self.rest.is_empty() {
+            self.rest = Bytes::new();
+        }
+    }
+}
 
 impl AsyncRead for WireStream {
     fn poll_read(
@@ -218,17 +273,29 @@ impl AsyncRead for WireStream {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.tcp.poll_read_ready(cx))?;
-            match self.0.tcp.try_read(buffer.initialize_unfilled()) {
-                Ok(count) => {
-                    buffer.advance(count);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let this = self.get_mut();
+        if !this.rest.is_empty() {
+            this.take_rest(buffer);
+            return Poll::Ready(Ok(()));
         }
+        SCRATCH.with_borrow_mut(|scratch| {
+            loop {
+                ready!(this.socket.tcp.poll_read_ready(cx))?;
+                match this.socket.try_read(scratch) {
+                    Ok(count) => {
+                        let now = count.min(buffer.remaining());
+                        buffer.put_slice(&scratch[..now]);
+                        if now < count {
+                            this.rest = Bytes::copy_from_slice(&scratch[now..count]);
+                        }
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
+        })
     }
 }
 
@@ -240,12 +307,12 @@ impl AsyncWrite for WireStream {
     ) -> Poll<io::Result<usize>> {
         const CLOSE: u8 = 0x88;
         let copy = Bytes::copy_from_slice(bytes);
-        self.0.with_outbox(|outbox| match bytes.first() {
+        self.socket.with_outbox(|outbox| match bytes.first() {
             Some(&CLOSE) => outbox.push_close(copy),
             _ => outbox.push_control(copy),
         });
         // A pong is written in the middle of a read that goes on waiting: somebody must flush.
-        self.0.wake.notify_one();
+        self.socket.wake.notify_one();
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -1,11 +1,17 @@
 //! Bytes of WebSocket frames (RFC 6455, 5.2), as a server sends them: unmasked and unfragmented.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 
 /// A text frame around `json`. One such value serves every socket of a channel.
 pub(crate) fn text_frame(json: &[u8]) -> Bytes {
     const FIN_TEXT: u8 = 0x81;
-    let mut frame = BytesMut::with_capacity(json.len() + 10);
+    let header = match json.len() {
+        0..=125 => 2,
+        126..=0xffff => 4,
+        _ => 10,
+    };
+    // Of this very length: spare room would cost an allocation more.
+    let mut frame = Vec::with_capacity(header + json.len());
     frame.put_u8(FIN_TEXT);
     match json.len() {
         short @ 0..=125 => frame.put_u8(short as u8),
@@ -19,7 +25,7 @@ pub(crate) fn text_frame(json: &[u8]) -> Bytes {
         }
     }
     frame.put_slice(json);
-    frame.freeze()
+    Bytes::from(frame)
 }
 
 /// An empty ping.

@@ -1,3 +1,8 @@
-//! See the crate's documentation.
+//! Bare programs; see `hubbub_bench::floor`.
 
-fn main() {}
+use clap::Parser as _;
+use hubbub_bench::floor::{Args, run};
+
+fn main() -> anyhow::Result<()> {
+    run(Args::parse())
+}

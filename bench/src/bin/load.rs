@@ -1,3 +1,8 @@
-//! See the crate's documentation.
+//! The epoll load client; see `hubbub_bench::load`.
 
-fn main() {}
+use clap::Parser as _;
+use hubbub_bench::load::{Args, run};
+
+fn main() -> anyhow::Result<()> {
+    run(&Args::parse())
+}

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use hubbub_protocol::{
     ChannelId, Seq, UserId,
     http::{ChannelKind, ListPage, Member, Role},
@@ -9,7 +11,7 @@ use crate::{
         callers_fault, is_direct, kind_from_db, list_page, one_more, role_from_db, role_to_db,
     },
     database::{Place, read, write_once},
-    users::{UserRow, user_id},
+    users::UserRow,
 };
 
 /// That somebody belongs to a channel, and what kind of channel it is.
@@ -77,25 +79,32 @@ impl Store {
             .map_err(|error| Place::Core.error(error))
     }
 
-    /// Those of `users` that are members, in no order: one statement, when a feed reopens.
+    /// Those of the pairs that are memberships: one statement for a batch, when feeds reopen.
     pub async fn members_among(
         &self,
-        channel: ChannelId,
-        users: &[UserId],
-    ) -> Result<Vec<UserId>, Error> {
-        let numbers: Vec<i64> = users.iter().map(|user| user.number()).collect();
-        read!(self.core(), "memberships.among", |conn| {
-            sqlx::query_scalar!(
-                "select user_id from memberships where channel_id = $1 and user_id = any($2)",
-                channel.number(),
-                &numbers
+        asked: &[(ChannelId, UserId)],
+    ) -> Result<HashSet<(ChannelId, UserId)>, Error> {
+        let channels: Vec<i64> = asked.iter().map(|(channel, _)| channel.number()).collect();
+        let users: Vec<i64> = asked.iter().map(|(_, user)| user.number()).collect();
+        let found = read!(self.core(), "memberships.among", |conn| {
+            sqlx::query!(
+                "select m.channel_id, m.user_id
+                 from unnest($1::bigint[], $2::bigint[]) as asked (channel_id, user_id)
+                 join memberships m
+                   on m.channel_id = asked.channel_id and m.user_id = asked.user_id",
+                &channels,
+                &users
             )
             .fetch_all(conn)
-        })?
-        .into_iter()
-        .map(user_id)
-        .collect::<Result<_, _>>()
-        .map_err(|error| Place::Core.error(error))
+        })?;
+        let found: HashSet<(i64, i64)> = found
+            .into_iter()
+            .map(|row| (row.channel_id, row.user_id))
+            .collect();
+        let is_found = |(channel, user): &(ChannelId, UserId)| {
+            found.contains(&(channel.number(), user.number()))
+        };
+        Ok(asked.iter().copied().filter(is_found).collect())
     }
 
     /// The members by user number. `after` is the last number of the previous page, which its

@@ -6,7 +6,7 @@ use hubbub_protocol::{BusChannel, ChannelId, ErrorBody, ErrorCode, Seq, Stored, 
 
 use super::{
     Hub, JOIN_DEADLINE_MS, LINGER_MS, Turn,
-    state::{Gate, PendingJoin},
+    state::{Channel, Gate, PendingJoin},
 };
 use crate::feed::{Answer, Counts, Failure, Frame, Horizon, SocketId};
 
@@ -200,7 +200,7 @@ impl Hub {
                 }
             }
         }
-        for id in std::mem::take(&mut state.synced) {
+        for id in state.synced.drain() {
             if let Some(entry) = state.sockets.get(&id) {
                 entry.socket.with_outbox(|outbox| outbox.flush_synced());
                 if !entry.socket.mark_dirty() {
@@ -208,17 +208,17 @@ impl Hub {
                 }
             }
         }
-        state.channels.retain(|id, channel| {
-            let lingered = channel.listeners == 0
-                && channel
-                    .empty_since_ms
-                    .is_some_and(|since| since + LINGER_MS <= now_ms);
-            if lingered {
-                state.retrying.remove(id);
-                unsubscribe(BusChannel::Channel(*id));
+        while let Some((since_ms, id)) = state.emptied.front().copied()
+            && since_ms + LINGER_MS <= now_ms
+        {
+            state.emptied.pop_front();
+            let lingered = |channel: &Channel| channel.empty_since_ms == Some(since_ms);
+            if state.channels.get(&id).is_some_and(lingered) {
+                state.channels.remove(&id);
+                state.retrying.remove(&id);
+                unsubscribe(BusChannel::Channel(id));
             }
-            !lingered
-        });
+        }
         turn
     }
 

@@ -6,8 +6,20 @@ use hubbub_protocol::{ChannelId, UserId};
 
 #[cfg(feature = "mutants")]
 use super::state::State;
-use super::{Hub, Turn, state::Gate};
+use super::{
+    Hub, Turn,
+    state::{Channel, Gate},
+};
 use crate::feed::SocketId;
+
+/// What an answer about the members of a held channel came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reopened {
+    /// It counted, or there is nothing to be opened any more. By it so many were evicted.
+    Done { evicted: u64 },
+    /// Somebody else joined or was evicted meanwhile: it is to be asked for again.
+    Stale,
+}
 
 /// Planted mistake M9: how long a membership is cached.
 #[cfg(feature = "mutants")]
@@ -19,17 +31,22 @@ impl Hub {
         self.evictions.load(Ordering::Acquire)
     }
 
-    /// Runs `f`, which must not wait, if an open feed vouches for the membership; evictions are
-    /// kept out meanwhile.
-    pub(crate) fn if_member<T>(
+    /// Runs `f`, which must not wait, on `with` if an open feed vouches for the membership;
+    /// evictions are kept out meanwhile. Otherwise gives it back.
+    pub(crate) fn if_member<A, T>(
         &self,
         channel: ChannelId,
         user: UserId,
-        f: impl FnOnce() -> T,
-    ) -> Option<T> {
+        with: A,
+        f: impl FnOnce(A) -> T,
+    ) -> Result<T, A> {
         let state = self.state.lock();
-        let channel = state.channels.get(&channel)?;
-        (channel.gate == Gate::Open && channel.members.contains(&user)).then(f)
+        let vouches =
+            |channel: &Channel| channel.gate == Gate::Open && channel.members.contains(&user);
+        match state.channels.get(&channel) {
+            Some(channel) if vouches(channel) => Ok(f(with)),
+            _ => Err(with),
+        }
     }
 
     /// Contract P8: `user` gets nothing more of `channel`, and no cache calls them a member.
@@ -95,8 +112,8 @@ impl Hub {
     }
 
     /// Opens a held channel again: `members` are those of `asked` that the primary still calls
-    /// members; the others are evicted. False: somebody else joined or was evicted meanwhile, so
-    /// the answer is stale and is to be asked for again.
+    /// members; the others are evicted. `evictions` is [`Hub::evictions`] before the question, and
+    /// what answers to the same question have evicted since.
     pub(crate) fn reopen(
         &self,
         channel: ChannelId,
@@ -105,7 +122,7 @@ impl Hub {
         members: &[UserId],
         evictions: u64,
         now_ms: u64,
-    ) -> (Turn, bool) {
+    ) -> (Turn, Reopened) {
         let asked: HashSet<UserId> = asked.iter().copied().collect();
         let members: HashSet<UserId> = members.iter().copied().collect();
         let mut turn = Turn::default();
@@ -116,7 +133,7 @@ impl Hub {
                 entry
             }
             // Opened, closed, or held for the lease, whose return subscribes again.
-            _ => return (turn, true),
+            _ => return (turn, Reopened::Done { evicted: 0 }),
         };
         let listeners: Vec<SocketId> = entry.feed.sockets().collect();
         let joined_since = listeners.iter().any(|id| {
@@ -126,11 +143,13 @@ impl Hub {
                 .is_some_and(|entry| !asked.contains(&entry.user))
         });
         if joined_since || self.evictions() != evictions {
-            return (turn, false);
+            return (turn, Reopened::Stale);
         }
+        let mut evicted = 0;
         for user in asked.difference(&members) {
             self.evictions.fetch_add(1, Ordering::Release);
             state.evict(channel, *user, now_ms, &mut turn);
+            evicted += 1;
         }
         state.with_feed(channel, now_ms, &mut turn, |channel, out| {
             channel.gate = Gate::Open;
@@ -142,6 +161,6 @@ impl Hub {
                 channel.feed.room(id, out)
             });
         }
-        (turn, true)
+        (turn, Reopened::Done { evicted })
     }
 }

@@ -24,7 +24,7 @@ use hubbub_protocol::{
 use parking_lot::Mutex;
 
 use self::state::{Channel, Gate, PendingJoin, State};
-pub(crate) use self::{registration::Registration, turn::Turn};
+pub(crate) use self::{members::Reopened, registration::Registration, turn::Turn};
 use crate::{
     feed::{Counts, Feed, Frame, Limits, SocketId},
     socket::Socket,
@@ -90,6 +90,7 @@ impl Hub {
                 retrying: HashSet::new(),
                 deadlines: VecDeque::new(),
                 waits_for_room: HashSet::new(),
+                emptied: VecDeque::new(),
                 limits: Limits::new(recent_bytes as u64),
                 counts: Counts::default(),
                 next_epoch: 1,

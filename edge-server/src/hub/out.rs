@@ -7,12 +7,13 @@ use std::{
 
 use bytes::Bytes;
 use hubbub_mutant::{Mutant, planted};
-use hubbub_protocol::{ChannelId, CloseCode, JoinReply, Seq, replay_frame, reply_ok};
+use hubbub_protocol::{ChannelId, CloseCode, JoinReply, Seq, replay_frame, reply_ok, synced_frame};
 
 use super::state::Entry;
 use crate::{
     feed::{Outboxes, SocketId},
     socket::Socket,
+    wire::text_frame,
 };
 
 /// The sockets as a feed sees them.
@@ -21,6 +22,8 @@ pub(super) struct Out<'a> {
     pub(super) sockets: &'a mut HashMap<SocketId, Entry>,
     pub(super) synced: &'a mut HashSet<SocketId>,
     pub(super) dirty: &'a mut Vec<Arc<Socket>>,
+    /// The last `synced`, encoded: all attached sockets are told the same.
+    pub(super) encoded: Option<(Seq, Bytes)>,
 }
 
 impl Out<'_> {
@@ -93,11 +96,20 @@ impl Outboxes for Out<'_> {
     fn synced(&mut self, socket: SocketId, channel: ChannelId, seq: Seq) {
         if planted(Mutant::M18) {
             // As a frame like any other, so that what is behind it stays behind it.
-            let frame = hubbub_protocol::synced_frame(channel, seq);
+            let frame = synced_frame(channel, seq);
             return self.touch(socket, |socket| socket.push_text(&frame));
         }
+        let frame = match &self.encoded {
+            Some((of, frame)) if *of == seq => frame,
+            _ => {
+                let frame = text_frame(synced_frame(channel, seq).as_bytes());
+                &self.encoded.insert((seq, frame)).1
+            }
+        };
         if let Some(entry) = self.sockets.get(&socket) {
-            entry.socket.with_outbox(|o| o.set_synced(channel, seq));
+            entry
+                .socket
+                .with_outbox(|outbox| outbox.set_synced(channel, seq, frame));
             self.synced.insert(socket);
         }
     }

@@ -69,6 +69,9 @@ pub(super) struct State {
     pub(super) waits_for_room: HashSet<SocketId>,
     /// Joins in the order of their deadlines; one that was answered since is passed over.
     pub(super) deadlines: VecDeque<(u64, SocketId, ChannelId)>,
+    /// Channels whose last listener left, in that order; one that has listeners again, or lost its
+    /// last one later, is passed over. So a tick costs nothing for the channels that stay open.
+    pub(super) emptied: VecDeque<(u64, ChannelId)>,
     pub(super) limits: Limits,
     pub(super) counts: Counts,
     pub(super) next_epoch: u64,
@@ -113,6 +116,7 @@ impl State {
             sockets: &mut self.sockets,
             synced: &mut self.synced,
             dirty: &mut turn.dirty,
+            encoded: None,
         };
         let result = f(entry, &mut out);
         // A held channel asks nothing: no answer could be used.
@@ -154,13 +158,17 @@ impl State {
         };
         entry.channels.swap_remove(at);
         entry.joins.retain(|join| join.channel != channel);
-        self.with_feed_unserved(channel, now_ms, turn, |channel, out| {
+        let emptied = self.with_feed_unserved(channel, now_ms, turn, |channel, out| {
             channel.feed.leave(id, out);
             channel.listeners -= 1;
             if channel.listeners == 0 {
                 channel.empty_since_ms = Some(now_ms);
             }
+            channel.listeners == 0
         });
+        if emptied == Some(true) {
+            self.emptied.push_back((now_ms, channel));
+        }
         true
     }
 

@@ -1,3 +1,5 @@
+mod allocations;
+
 use std::net::SocketAddr;
 
 use hubbub_protocol::{ChannelLetter, UserId};
@@ -140,7 +142,7 @@ async fn run(steps: Vec<Step>) {
             } => {
                 let user = UserId::new(user).expect("from 1");
                 turn = hub.evict(channel(number), user, now).0;
-                assert_eq!(hub.if_member(channel(number), user, || ()), None);
+                assert_eq!(hub.if_member(channel(number), user, (), |()| ()), Err(()));
             }
             Step::Lost => hub.hold_all(),
             Step::Resume => drop(hub.resume_all()),
@@ -158,7 +160,11 @@ async fn run(steps: Vec<Step>) {
                     let evictions = hub.evictions();
                     let (reopened, done) =
                         hub.reopen(channel(number), epoch, &users, &members, evictions, now);
-                    assert!(done, "nobody joined or was evicted meanwhile");
+                    assert_ne!(
+                        done,
+                        Reopened::Stale,
+                        "nobody joined or was evicted meanwhile"
+                    );
                     turn = reopened;
                 }
             }
@@ -235,7 +241,7 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
     };
     join(ids[1]);
     let (stays, goes) = (identity(1).user, identity(0).user);
-    assert_eq!(hub.if_member(channel(1), stays, || ()), Some(()));
+    assert_eq!(hub.if_member(channel(1), stays, (), |()| ()), Ok(()));
     hub.hold_all();
     // Joins while the bus is away, leaves, and is removed without this pod's knowledge.
     join(ids[0]);
@@ -244,9 +250,9 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
     let (epoch, asked) = hub.listening_users(channel(1)).expect("open");
     assert_eq!(asked, [stays]);
     let (_, done) = hub.reopen(channel(1), epoch, &asked, &[stays], hub.evictions(), 0);
-    assert!(done);
-    assert_eq!(hub.if_member(channel(1), stays, || ()), Some(()));
-    assert_eq!(hub.if_member(channel(1), goes, || ()), None);
+    assert_eq!(done, Reopened::Done { evicted: 0 });
+    assert_eq!(hub.if_member(channel(1), stays, (), |()| ()), Ok(()));
+    assert_eq!(hub.if_member(channel(1), goes, (), |()| ()), Err(()));
 }
 
 #[tokio::test]
@@ -297,7 +303,7 @@ async fn held_channel_gives_nothing_from_memory() {
     let (epoch, asked) = hub.listening_users(channel(1)).expect("open");
     let members = [identity(0).user, identity(1).user];
     let (turn, done) = hub.reopen(channel(1), epoch, &asked, &members, hub.evictions(), 0);
-    assert!(done);
+    assert_eq!(done, Reopened::Done { evicted: 1 });
     assert_eq!(
         hub.take_counts().pages_from_memory,
         1,

@@ -149,3 +149,46 @@ async fn user_removed_while_the_bus_was_lost_is_evicted_before_anything_is_relay
     late.join(channel).await?;
     Ok(())
 }
+
+#[tokio::test]
+async fn memberships_of_many_channels_are_read_again_in_few_statements() -> anyhow::Result<()> {
+    const CHANNELS: usize = 60;
+    let world = World::new("many_held").await?;
+    let pod = world.pod("edge-1", &[]).await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let mut phone = Client::connect(&pod, &mary).await?;
+    let mut tablet = Client::connect(&pod, &john).await?;
+    let mut channels = Vec::new();
+    for _ in 0..CHANNELS {
+        let channel = world.channel(&[&mary, &john]).await?;
+        phone.join(channel).await?;
+        tablet.join(channel).await?;
+        channels.push(channel);
+    }
+    let asked = "store_calls_total{database=\"core\",query=\"memberships.among\",outcome=\"ok\"}";
+    assert_eq!(pod.metric(asked).await?, 0.0);
+    world.env.redis().kill().await;
+    pod.until_held(true).await?;
+    // Two removals at once: what one answer evicts makes the rest of it no less fresh.
+    for channel in &channels[..2] {
+        world.store.remove_member(*channel, john.id()).await?;
+    }
+    world.env.redis().start().await?;
+    pod.until_held(false).await?;
+    let mut left = [
+        tablet.of_type("left").await?["channel"].clone(),
+        tablet.of_type("left").await?["channel"].clone(),
+    ];
+    left.sort_by_key(Value::to_string);
+    assert_eq!(left, [json!(channels[0]), json!(channels[1])]);
+    let statements = pod.metric(asked).await?;
+    assert!((1.0..10.0).contains(&statements), "{statements} statements");
+    for channel in [channels[1], channels[CHANNELS - 1]] {
+        phone.say(channel, "still here").await?;
+        phone.hears("still here").await?;
+    }
+    tablet.hears("still here").await?;
+    let rest = tablet.rest().await?;
+    assert!(records(&rest).is_empty(), "removed, and shown {rest:?}");
+    Ok(())
+}

@@ -5,6 +5,7 @@ mod faults;
 mod gauges;
 mod index;
 mod listeners;
+mod points;
 mod recovery;
 mod sends;
 mod series;
@@ -36,7 +37,7 @@ pub fn measure(entries: &[Entry]) -> Measures {
         .map(|span| (span.start_us, span.end_us));
     let mut pass = Pass {
         index: &index,
-        listeners: Listeners::default(),
+        listeners: Listeners::new(&index),
         recovery: Recovery::new(&index, &ends),
         attempts: Attempts::default(),
         gauges: Gauges::default(),
@@ -72,7 +73,7 @@ impl<'a> Pass<'a> {
             Event::FaultEnded { .. } => self.faults_on = self.faults_on.saturating_sub(1),
             Event::Given { .. } => self.given(at_us, event),
             _ => {
-                if let Some(changed) = self.listeners.follow(self.index, at_us, event) {
+                if let Some(changed) = self.listeners.follow(at_us, event) {
                     self.recovery.changed(&self.listeners, changed);
                 }
                 self.recovery.follow(at_us, event);

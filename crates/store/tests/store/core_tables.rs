@@ -155,9 +155,17 @@ async fn membership_begins_and_ends() -> anyhow::Result<()> {
     assert!(store.remove_member(channel, users[2]).await?);
     assert!(!store.remove_member(channel, users[2]).await?);
     assert_eq!(store.membership(channel, users[2]).await?, None);
-    let mut among = store.members_among(channel, &users).await?;
-    among.sort();
-    assert_eq!(among, [users[0], users[1], users[3]]);
+    let asked: Vec<_> = users.iter().map(|user| (channel, *user)).collect();
+    let among = store.members_among(&asked).await?;
+    assert_eq!(among, [asked[0], asked[1], asked[3]].into());
+    // Several channels in one question: a membership of one says nothing of another.
+    let other = store
+        .create_channel("another", ChannelKind::Private, users[2])
+        .await?
+        .id;
+    let asked = [(channel, users[2]), (other, users[2]), (other, users[0])];
+    let among = store.members_among(&asked).await?;
+    assert_eq!(among, [(other, users[2])].into());
 
     let page = store.members(channel, 0, 2).await?;
     let listed: Vec<_> = page

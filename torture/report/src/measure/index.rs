@@ -6,6 +6,7 @@ use hubbub_checker::{
 };
 use hubbub_protocol::{ChannelId, MessageId, Seq, UserId};
 
+use super::points::Points;
 use crate::measures::{PhaseSpan, Seen};
 
 /// Number of a message in an [`Index`].
@@ -45,6 +46,8 @@ pub(super) struct Index<'a> {
     pub(super) seqs: Vec<Vec<Seq>>,
     /// Per channel its messages, in the same order.
     ranked: Vec<Vec<MessageNo>>,
+    /// The join points of the joins that were answered without one, in order; see [`Points`].
+    pub(super) points: Vec<Option<Seq>>,
     /// What each attempt tries to send.
     pub(super) attempts: HashMap<u64, MessageNo>,
     channels: HashMap<ChannelId, u32>,
@@ -57,9 +60,12 @@ impl<'a> Index<'a> {
             end_us: entries.last().map_or(0, |entry| entry.at_us),
             ..Self::default()
         };
+        let mut points = Points::default();
         for entry in entries {
             index.add(entry.at_us, &entry.event);
+            points.follow(&entry.event);
         }
+        index.points = points.found();
         if let Some(last) = index.phases.last_mut() {
             last.end_us = index.end_us.max(last.start_us);
         }

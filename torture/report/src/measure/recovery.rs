@@ -148,7 +148,7 @@ impl<'a> Recovery<'a> {
         let stay = listeners.pairs[pair as usize].stay;
         lacks.retain(|rank, lack| {
             // Nothing missing is after a join point that is only a moment: it was acknowledged
-            // before.
+            // before, and the device was never told that it is due all the same.
             let due = stay
                 .is_some_and(|stay| matches!(stay.from, JoinPoint::Rank(from) if *rank >= from));
             if !due {

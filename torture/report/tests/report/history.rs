@@ -131,14 +131,67 @@ impl History {
         self.joined(ms, device, None, Some(0), true, true)
     }
 
+    pub(crate) fn join_asked(
+        &mut self,
+        ms: u64,
+        device: &str,
+        since: Option<u64>,
+        ordered: bool,
+    ) -> &mut Self {
+        self.at(
+            ms,
+            Event::JoinAsked {
+                device: device.into(),
+                connection: 1,
+                channel: channel_id(1),
+                since: since.map(Seq),
+                ordered,
+            },
+        )
+    }
+
+    /// The application says that it listens no more.
     pub(crate) fn left(&mut self, ms: u64, device: &str) -> &mut Self {
+        self.left_by(ms, device, false)
+    }
+
+    /// The server says that it listens no more.
+    pub(crate) fn evicted(&mut self, ms: u64, device: &str) -> &mut Self {
+        self.left_by(ms, device, true)
+    }
+
+    fn left_by(&mut self, ms: u64, device: &str, evicted: bool) -> &mut Self {
         self.at(
             ms,
             Event::Left {
                 device: device.into(),
                 connection: 1,
                 channel: channel_id(1),
-                evicted: false,
+                evicted,
+            },
+        )
+    }
+
+    pub(crate) fn replay(&mut self, ms: u64, device: &str, since: u64) -> &mut Self {
+        self.at(
+            ms,
+            Event::Replay {
+                device: device.into(),
+                connection: 1,
+                channel: channel_id(1),
+                since: Seq(since),
+            },
+        )
+    }
+
+    pub(crate) fn synced(&mut self, ms: u64, device: &str, seq: u64) -> &mut Self {
+        self.at(
+            ms,
+            Event::Synced {
+                device: device.into(),
+                connection: 1,
+                channel: channel_id(1),
+                seq: Seq(seq),
             },
         )
     }

@@ -4,6 +4,7 @@
 mod faults;
 mod figures;
 mod history;
+mod joins;
 mod model;
 mod pages;
 mod recovery;

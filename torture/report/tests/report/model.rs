@@ -27,7 +27,7 @@ fn history(steps: &[Step]) -> History {
         let ms = (at as u64 + 1) * 10;
         let device = name(who % DEVICES);
         let n = which % MESSAGES;
-        match what % 11 {
+        match what % 18 {
             0 | 1 => {
                 op += 1;
                 tried.entry(n).or_default().push(op);
@@ -51,6 +51,21 @@ fn history(steps: &[Step]) -> History {
             }
             7 => {
                 history.left(ms, &device);
+            }
+            11 | 12 => {
+                history.join_asked(ms, &device, None, false);
+            }
+            13 => {
+                history.evicted(ms, &device);
+            }
+            14 => {
+                history.joined(ms, &device, Some(1), None, false, true);
+            }
+            15 => {
+                history.replay(ms, &device, u64::from(which % (MESSAGES + 1)));
+            }
+            16 | 17 => {
+                history.synced(ms, &device, u64::from(which % (MESSAGES + 1)));
             }
             8 | 9 => {
                 history.given(ms, &device, u64::from(n) + 1);
@@ -81,15 +96,61 @@ struct Missing {
     given_up: BTreeMap<u64, u64>,
 }
 
+/// From where on a device is due.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum From {
+    /// Above this seq.
+    Seq(u64),
+    /// What was acknowledged after this moment.
+    Moment(u64),
+}
+
+/// What a device's own client knows of its join.
+#[derive(Debug, Default)]
+struct Asking {
+    asked: bool,
+    overtaken: bool,
+    forgotten: bool,
+}
+
+fn device_of(event: &Event) -> Option<&str> {
+    match event {
+        Event::Joined { device, .. }
+        | Event::Left { device, .. }
+        | Event::Replay { device, .. }
+        | Event::Synced { device, .. } => Some(device),
+        _ => None,
+    }
+}
+
+/// What a device is told after a join that was answered without a join point.
+fn told_later(rest: &[Entry], of: &str) -> Option<u64> {
+    let mut replayed = 0;
+    for entry in rest {
+        if device_of(&entry.event) != Some(of) {
+            continue;
+        }
+        match &entry.event {
+            Event::Replay { since, .. } => replayed = since.0,
+            Event::Synced { seq, .. } if replayed > 0 => return Some(replayed.min(seq.0)),
+            Event::Synced { seq, .. } => return Some(seq.0),
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// Reads everything up to a moment anew.
 fn missing(entries: &[Entry], until_us: u64) -> Missing {
     let mut of_op = BTreeMap::new();
-    let (mut acked, mut open) = (BTreeSet::new(), BTreeSet::new());
+    let (mut acked, mut open) = (BTreeMap::new(), BTreeSet::new());
     let mut unknown = BTreeMap::new();
     let mut waiting = BTreeSet::new();
-    let mut stays: BTreeMap<String, u64> = BTreeMap::new();
+    let mut stays: BTreeMap<String, From> = BTreeMap::new();
+    let mut clients: BTreeMap<String, Asking> = BTreeMap::new();
     let mut given = BTreeSet::new();
-    for entry in entries.iter().take_while(|entry| entry.at_us <= until_us) {
+    let past = entries.iter().enumerate();
+    for (at, entry) in past.take_while(|(_, entry)| entry.at_us <= until_us) {
         match &entry.event {
             Event::Invoke { op, record, .. } => {
                 let n = record.id.0.as_u64_pair().1;
@@ -99,7 +160,7 @@ fn missing(entries: &[Entry], until_us: u64) -> Missing {
             }
             Event::Ok { op, .. } => {
                 waiting.remove(op);
-                acked.insert(of_op[op]);
+                acked.entry(of_op[op]).or_insert(entry.at_us);
                 open.remove(&of_op[op]);
                 unknown.remove(&of_op[op]);
             }
@@ -122,15 +183,36 @@ fn missing(entries: &[Entry], until_us: u64) -> Missing {
                 recovered,
                 ..
             } => {
+                let client = clients.entry(device.clone()).or_default();
+                if client.overtaken {
+                    continue;
+                }
+                client.asked = false;
+                if std::mem::take(&mut client.forgotten) {
+                    given.retain(|(whose, _)| whose != device);
+                }
                 let since = since.filter(|_| *recovered);
-                let new = since.or(*head).expect("joins here have one").0;
-                let stay = stays.entry(device.clone()).or_insert(new);
-                if since.is_none() {
-                    *stay = new;
+                let named = since.or(*head).map(|seq| seq.0);
+                let told = named.or_else(|| told_later(&entries[at + 1..], device));
+                let goes_on = since.is_some() && matches!(stays.get(device), Some(From::Seq(_)));
+                if !goes_on {
+                    let from = told.map_or(From::Moment(entry.at_us), From::Seq);
+                    stays.insert(device.clone(), from);
                 }
             }
-            Event::Left { device, .. } => {
+            Event::JoinAsked { device, .. } => {
+                let client = clients.entry(device.clone()).or_default();
+                client.asked = true;
+                client.overtaken = false;
+            }
+            Event::Left {
+                device, evicted, ..
+            } => {
                 stays.remove(device);
+                let client = clients.entry(device.clone()).or_default();
+                client.overtaken = !evicted && client.asked;
+                client.forgotten |= !evicted || client.asked;
+                client.asked = false;
             }
             Event::Given { device, record, .. } => {
                 given.insert((device.clone(), record.seq.0));
@@ -139,8 +221,11 @@ fn missing(entries: &[Entry], until_us: u64) -> Missing {
         }
     }
     let devices = stays.iter().flat_map(|(device, from)| {
-        let due = acked.iter().filter(move |n| *n > from);
-        due.map(move |n| (device.clone(), *n))
+        let due = acked.iter().filter(move |(n, acked_us)| match from {
+            From::Seq(seq) => *n > seq,
+            From::Moment(moment) => *acked_us > moment,
+        });
+        due.map(move |(n, _)| (device.clone(), *n))
     });
     for op in waiting {
         unknown.remove(&of_op[&op]);

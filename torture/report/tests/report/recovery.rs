@@ -4,7 +4,7 @@ use hubbub_checker::{
 };
 use hubbub_protocol::Seq;
 
-use crate::history::{History, channel_id, message};
+use crate::history::{History, message};
 
 const KIND: FaultKind = FaultKind::EdgeKill;
 
@@ -88,37 +88,6 @@ fn what_lies_before_the_join_point_is_not_due() {
         .given(12_050, "late", 2)
         .measured();
     assert_eq!(measures.clusters[0].recovery_us, Some(50_000));
-}
-
-#[test]
-fn a_join_without_a_head_begins_at_the_first_cursor_it_is_told() {
-    let mut history = one_fault();
-    history
-        .sent(1_000, 1_010, 1)
-        .given(1_020, "plain", 1)
-        .given(1_020, "ordered", 1)
-        .joined(11_000, "blind", None, None, false, false)
-        .sent(11_100, 11_110, 2)
-        .given(11_120, "plain", 2)
-        .given(11_120, "ordered", 2);
-    // Until it is told, what was acknowledged after its join is due.
-    let measures = history.clone().given(12_070, "blind", 2).measured();
-    assert_eq!(measures.clusters[0].recovery_us, Some(70_000));
-
-    let device = "blind".to_owned();
-    let channel = channel_id(1);
-    let measures = history
-        .at(
-            11_500,
-            Event::Replay {
-                device,
-                connection: 1,
-                channel,
-                since: Seq(2),
-            },
-        )
-        .measured();
-    assert_eq!(measures.clusters[0].recovery_us, Some(0));
 }
 
 #[test]
