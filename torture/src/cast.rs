@@ -12,11 +12,13 @@ use crate::{
     http_writer::HttpWriter,
     ledger::Ledger,
     pager::{Paged, page},
+    play::{AFTER_FAULTS, SETTLED},
     profile::Profile,
     readers::Audience,
     recorder::Recorder,
     setup::{ADMIN, People},
     system::System,
+    visits::Visits,
     workload::{Pace, Voice, Writer},
     writer::crash_now_and_then,
 };
@@ -27,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const CHURNED: std::ops::Range<usize> = 2..6;
 /// The last so many reading users are removed and added.
 const CHURNERS: usize = 2;
+
+/// Visits rooms in which nobody listens; beside that it is a reader as the others are.
+const VISITOR: &str = "reader-1.2";
 
 /// Where it happens.
 #[derive(Debug)]
@@ -101,6 +106,9 @@ impl Cast {
         let middle = scene.profile.calm + scene.profile.writing() / 2;
         let late = audience.come_late(Arc::clone(people), scene.start + middle);
         self.others.spawn(late);
+        if let Some(visits) = self.visits(scene, audience)? {
+            self.others.spawn(visits.run(stop.clone()));
+        }
         for restless in audience.restless(people, scene.choices(3_000), stop) {
             self.others.spawn(restless);
         }
@@ -118,6 +126,27 @@ impl Cast {
             self.others.spawn(churn.run(stop.clone()));
         }
         Ok(())
+    }
+
+    /// One round in the calm, when the first sample is taken, and one after the faults, when what
+    /// they left behind is gone.
+    fn visits(&mut self, scene: &Scene<'_>, audience: &Audience) -> Result<Option<Visits>> {
+        let (profile, people) = (scene.profile, scene.people);
+        let visitor = audience.readers.iter().find(|d| d.name() == VISITOR);
+        let (Some(device), Some(who)) = (visitor, people.writers.first()) else {
+            return Ok(None);
+        };
+        let phase = Duration::from_millis(profile.faults.phase_ms);
+        let healed = scene.start + profile.calm + phase;
+        Ok(Some(Visits {
+            device: Arc::clone(device),
+            voice: HttpWriter::new(who, self.link(scene)?, scene.recorder.clone())?,
+            name: format!("{}.visits", who.name),
+            rooms: people.rooms.clone(),
+            rounds: vec![scene.start + SETTLED, healed + AFTER_FAULTS],
+            ledger: Arc::clone(scene.ledger),
+            seed: scene.choices(4_000),
+        }))
     }
 
     fn writers(

@@ -31,6 +31,7 @@ pub mod run;
 pub mod sampler;
 pub mod setup;
 pub mod system;
+pub mod visits;
 pub mod wire;
 pub mod workload;
 pub mod writer;

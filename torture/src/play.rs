@@ -33,11 +33,11 @@ use crate::{
 /// Between two lines for people.
 const TELL: Duration = Duration::from_secs(5);
 /// The first sample of the calm, when everybody has joined.
-const SETTLED: Duration = Duration::from_secs(2);
+pub const SETTLED: Duration = Duration::from_secs(2);
 /// Between two samples of the end.
 const APART: Duration = Duration::from_secs(1);
 /// The first sample after the faults, when what they left behind is gone.
-const AFTER_FAULTS: Duration = Duration::from_secs(3);
+pub const AFTER_FAULTS: Duration = Duration::from_secs(3);
 
 /// What is left of a run when everything is read.
 #[derive(Debug)]

@@ -135,12 +135,7 @@ async fn pages(
     recorder: &Recorder,
     single_rows_of: usize,
 ) -> Result<()> {
-    let channels: Vec<ChannelId> = people
-        .channels
-        .iter()
-        .chain([&people.busy])
-        .copied()
-        .collect();
+    let channels: Vec<ChannelId> = people.everywhere().collect();
     let servers = (0..system.stack().apis().len()).map(|api| {
         let (channels, recorder) = (channels.clone(), recorder.clone());
         async move {

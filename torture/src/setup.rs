@@ -11,7 +11,9 @@ use hubbub_protocol::{
     http::{ChannelKind, NewChannel},
 };
 
-use crate::{device::Identity, profile::Profile, recorder::Recorder, system::System};
+use crate::{
+    device::Identity, profile::Profile, recorder::Recorder, system::System, visits::ROOMS,
+};
 
 /// Calls under way at the same time.
 const AT_ONCE: usize = 16;
@@ -19,6 +21,8 @@ const AT_ONCE: usize = 16;
 const CROWD_DEVICES: usize = 6;
 /// Channels of a device of the crowd.
 const CROWD_CHANNELS: usize = 2;
+/// Rooms of a round of visits in the calm, and of one after the faults.
+const VISITED: usize = 2 * ROOMS;
 /// Who creates, adds and removes.
 pub const ADMIN: &str = "admin";
 
@@ -39,6 +43,16 @@ pub struct People {
     pub channels: Vec<ChannelId>,
     /// Beside these: for bursts.
     pub busy: ChannelId,
+    /// Beside these: each is visited once.
+    pub rooms: Vec<ChannelId>,
+}
+
+impl People {
+    /// Every channel in which something is said.
+    pub fn everywhere(&self) -> impl Iterator<Item = ChannelId> + '_ {
+        let beside = self.rooms.iter().chain([&self.busy]);
+        self.channels.iter().chain(beside).copied()
+    }
 }
 
 /// Makes everybody and everything.
@@ -60,7 +74,7 @@ pub async fn people(system: &System, profile: &Profile, recorder: &Recorder) -> 
     let admin = Arc::new(system.http_at(ADMIN, 0)?);
     admin.me().await.context("make the admin")?;
 
-    let created = (0..=profile.channels).map(|n| {
+    let created = (0..=profile.channels + VISITED).map(|n| {
         let admin = Arc::clone(&admin);
         async move {
             let new = NewChannel {
@@ -75,6 +89,7 @@ pub async fn people(system: &System, profile: &Profile, recorder: &Recorder) -> 
     });
     let created = stream::iter(created).buffered(AT_ONCE);
     let mut channels: Vec<ChannelId> = created.try_collect().await?;
+    let rooms = channels.split_off(profile.channels + 1);
     let busy = channels.pop().context("one more channel was created")?;
     let pairs = |n: usize| {
         let pick = |k: usize| channels[(n * CROWD_CHANNELS + k) % channels.len()];
@@ -87,7 +102,7 @@ pub async fn people(system: &System, profile: &Profile, recorder: &Recorder) -> 
         .collect();
 
     let mut adds: Vec<(ChannelId, UserId)> = Vec::new();
-    for channel in channels.iter().chain([&busy]) {
+    for channel in channels.iter().chain(&rooms).chain([&busy]) {
         let everybody = writers.iter().chain(&readers).chain([&pager]);
         adds.extend(everybody.map(|who| (*channel, who.user)));
     }
@@ -110,6 +125,7 @@ pub async fn people(system: &System, profile: &Profile, recorder: &Recorder) -> 
         crowd_devices: CROWD_DEVICES,
         channels,
         busy,
+        rooms,
     })
 }
 
