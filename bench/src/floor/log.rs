@@ -1,4 +1,4 @@
-use std::{os::fd::AsFd, sync::Arc};
+use std::{os::fd::AsFd, sync::Arc, time::Duration};
 
 use anyhow::{Context, anyhow};
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -8,11 +8,13 @@ use rdkafka::{
     config::FromClientConfigAndContext as _,
     error::RDKafkaErrorCode,
     message::DeliveryResult,
-    producer::{BaseRecord, NoCustomPartitioner, ProducerContext, ThreadedProducer},
+    producer::{BaseRecord, NoCustomPartitioner, Producer as _, ProducerContext, ThreadedProducer},
 };
 
 /// Records that wait for their acknowledgement, at most.
 const RECORDS: usize = 100_000;
+/// For the brokers' first answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A message that the log has, or has not.
 #[derive(Debug)]
@@ -82,9 +84,18 @@ impl Log {
             .set("compression.codec", "none")
             .set("queue.buffering.max.messages", RECORDS.to_string());
         let context = OnReport(Arc::clone(&reports));
+        let producer: ThreadedProducer<OnReport> =
+            ThreadedProducer::from_config_and_context(&config, context)
+                .context("create a producer")?;
+        let metadata = producer
+            .client()
+            .fetch_metadata(Some(topic), PATIENCE)
+            .with_context(|| format!("ask {brokers} for its topics"))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let partitions = found.map_or(0, |found| found.partitions().len());
+        anyhow::ensure!(partitions > 0, "{brokers} has no topic {topic}");
         Ok(Self {
-            producer: ThreadedProducer::from_config_and_context(&config, context)
-                .context("create a producer")?,
+            producer,
             reports,
             topic: topic.to_owned(),
             taken: Vec::new(),

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use hubbub_protocol::{ErrorBody, ErrorCode, Outcome, PodId};
 
 /// What a full queue asks the sender to wait, in milliseconds: the log's queue of 10,000 records
@@ -50,6 +52,9 @@ pub enum Error {
     /// A database did not answer.
     #[error(transparent)]
     Store(#[from] hubbub_store::Error),
+    /// The same for a question that several asked together.
+    #[error(transparent)]
+    Members(Arc<hubbub_store::Error>),
     /// Redis did not answer.
     #[error(transparent)]
     Bus(#[from] hubbub_bus::Error),
@@ -106,6 +111,7 @@ impl Error {
                  send the request again",
             ),
             Self::Store(error) => store_body(error),
+            Self::Members(error) => store_body(error),
             Self::Bus(_) => ErrorBody::new(
                 ErrorCode::BusUnavailable,
                 "the servers cannot reach each other now",

@@ -15,6 +15,7 @@ mod guess;
 mod membership;
 mod metrics;
 mod permit;
+mod questions;
 mod rate;
 mod send;
 
@@ -31,6 +32,7 @@ pub use permit::Permit;
 pub use rate::{Rate, RateLimiter};
 pub use send::Posting;
 
+use questions::Questions;
 use send::Pending;
 
 /// The sender's deadline: after it the answer is [`Error::Unknown`]. The log's own delivery timeout
@@ -74,6 +76,7 @@ struct Inner {
     publisher: Publisher,
     appender: Appender<Pending>,
     sends: RateLimiter<UserId>,
+    questions: Questions,
     metrics: Metrics,
     /// Planted mistakes M1 and M15.
     #[cfg(feature = "mutants")]
@@ -121,6 +124,7 @@ impl Chat {
                     },
                     RATED_USERS,
                 ),
+                questions: Questions::new(),
                 metrics: metrics.clone(),
                 #[cfg(feature = "mutants")]
                 guesses,

@@ -51,17 +51,25 @@ impl Permit {
 
 impl Chat {
     /// Membership by the primary of the core database. An absent channel, a foreign one and one
-    /// that the user left are the same [`Error::ChannelNotFound`], after the same one query.
+    /// that the user left are the same [`Error::ChannelNotFound`], after the same one query,
+    /// which many who ask at once share. Cancel-safe.
     pub async fn permit(&self, channel: ChannelId, user: UserId) -> Result<Permit, Error> {
-        let as_of = Instant::now();
-        match self.inner.store.membership(channel, user).await? {
-            Some(_) => Ok(Permit {
-                channel,
-                user,
-                as_of,
-            }),
-            None => Err(Error::ChannelNotFound),
+        let store = &self.inner.store;
+        let answer = self
+            .inner
+            .questions
+            .ask((channel, user), |asked| async move {
+                store.members_among(&asked).await
+            });
+        let answer = answer.await.map_err(Error::Members)?;
+        if !answer.is_member {
+            return Err(Error::ChannelNotFound);
         }
+        Ok(Permit {
+            channel,
+            user,
+            as_of: answer.as_of,
+        })
     }
 }
 

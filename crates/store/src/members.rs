@@ -79,30 +79,38 @@ impl Store {
             .map_err(|error| Place::Core.error(error))
     }
 
-    /// Those of the pairs that are memberships: one statement for a batch, when feeds reopen.
+    /// Those of the pairs that are memberships, as [`Store::membership`] knows them: one statement
+    /// for a batch.
     pub async fn members_among(
         &self,
         asked: &[(ChannelId, UserId)],
     ) -> Result<HashSet<(ChannelId, UserId)>, Error> {
         let channels: Vec<i64> = asked.iter().map(|(channel, _)| channel.number()).collect();
+        let direct: Vec<bool> = asked
+            .iter()
+            .map(|(channel, _)| is_direct(*channel))
+            .collect();
         let users: Vec<i64> = asked.iter().map(|(_, user)| user.number()).collect();
         let found = read!(self.core(), "memberships.among", |conn| {
             sqlx::query!(
-                "select m.channel_id, m.user_id
-                 from unnest($1::bigint[], $2::bigint[]) as asked (channel_id, user_id)
-                 join memberships m
-                   on m.channel_id = asked.channel_id and m.user_id = asked.user_id",
+                r#"select m.channel_id, asked.direct as "direct!", m.user_id
+                   from unnest($1::bigint[], $2::bool[], $3::bigint[])
+                       as asked (channel_id, direct, user_id)
+                   join memberships m
+                       on m.channel_id = asked.channel_id and m.user_id = asked.user_id
+                   join channels c on c.id = m.channel_id and (c.kind = 3) = asked.direct"#,
                 &channels,
+                &direct,
                 &users
             )
             .fetch_all(conn)
         })?;
-        let found: HashSet<(i64, i64)> = found
+        let found: HashSet<(i64, bool, i64)> = found
             .into_iter()
-            .map(|row| (row.channel_id, row.user_id))
+            .map(|row| (row.channel_id, row.direct, row.user_id))
             .collect();
         let is_found = |(channel, user): &(ChannelId, UserId)| {
-            found.contains(&(channel.number(), user.number()))
+            found.contains(&(channel.number(), is_direct(*channel), user.number()))
         };
         Ok(asked.iter().copied().filter(is_found).collect())
     }

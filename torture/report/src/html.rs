@@ -4,10 +4,10 @@
 use crate::{
     assertions, chart,
     escape::{markup, script_json},
-    markdown::{recovery, seen},
     measures::{Repairs, Second},
     report::Report,
     units::{count, kind, moment, percent, time, time_or_dash},
+    words::{outage, recovery, seen},
 };
 
 pub(crate) fn page(report: &Report) -> String {
@@ -214,7 +214,7 @@ fn faults(report: &Report) -> String {
             Cell::Text(fault.hypothesis.clone()),
             Cell::Text(seen(fault)),
             Cell::Figure(time_or_dash(fault.detect_us)),
-            Cell::Figure(time(fault.outage_us)),
+            Cell::Figure(outage(fault)),
             Cell::Figure(recovery(report, fault)),
         ]
     });

@@ -18,6 +18,7 @@ mod quantiles;
 mod report;
 mod run;
 mod units;
+mod words;
 
 pub use measure::measure;
 pub use measures::Measures;

@@ -8,6 +8,7 @@ use crate::{
     measures::FaultMeasure,
     report::{Report, Target},
     units::{count, kind, moment, percent, time, time_or_dash},
+    words::{outage, recovery, seen},
 };
 
 /// Longer lists are in `report.json`.
@@ -227,12 +228,13 @@ impl Page {
         self.heading("Faults by kind");
         self.line("");
         self.line(
-            "Detected: the first effect on any client, or repair, after the start. Where faults \
-             overlap it may be another one's.",
+            "Detected: the first effect on any client, or repair, after the start. Send outage: the \
+             longest time without any `ok` that overlaps the fault. Where faults overlap, each of \
+             them is given both; `alone` is of outages that no other fault overlaps.",
         );
         self.table(
             "Kind | > Injected | > Vacuous | > Detected p50 | > max | > Send outage p50 | > max \
-             | > Recovery p50 | > max",
+             | > max alone | > Recovery p50 | > max",
         );
         for (name, of_kind) in &report.measures.kinds {
             let recovered = match of_kind.not_recovered {
@@ -247,6 +249,7 @@ impl Page {
                 time_or_dash(of_kind.detect.max_us),
                 time_or_dash(of_kind.outage.p50_us),
                 time_or_dash(of_kind.outage.max_us),
+                time_or_dash(of_kind.outage_alone.max_us),
                 time_or_dash(of_kind.recovery.p50_us),
                 recovered,
             ]);
@@ -366,29 +369,10 @@ impl Page {
                 time(fault.end_us - fault.start_us),
                 cell(&seen(fault)),
                 time_or_dash(fault.detect_us),
-                time(fault.outage_us),
+                outage(fault),
                 recovery(report, fault),
             ]);
         }
-    }
-}
-
-/// The effects in one line.
-pub(crate) fn seen(fault: &FaultMeasure) -> String {
-    if fault.vacuous() {
-        return "vacuous".into();
-    }
-    let effects: Vec<&str> = fault.seen.iter().map(|seen| seen.effect.as_str()).collect();
-    effects.join("; ")
-}
-
-/// A fault's recovery in words.
-pub(crate) fn recovery(report: &Report, fault: &FaultMeasure) -> String {
-    let cluster = &report.measures.clusters[fault.cluster];
-    match cluster.recovery_us {
-        None => format!("never ({} missing)", count(cluster.missing)),
-        Some(us) if cluster.overtaken => format!("{} (overtaken)", time(us)),
-        Some(us) => time(us),
     }
 }
 

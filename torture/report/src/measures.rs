@@ -78,8 +78,12 @@ pub struct FaultMeasure {
     /// after its end. Where faults overlap, an effect may be another one's. Absent for a vacuous
     /// fault.
     pub detect_us: Option<u64>,
-    /// The longest time without any `ok` while sends were tried that overlaps the fault.
+    /// The longest time without any `ok` while sends were tried that overlaps the fault, all of
+    /// it: it may have begun before the fault, or ended after it.
     pub outage_us: u64,
+    /// Whether another fault that somebody noticed overlaps that time, too: it may be the other
+    /// one's.
+    pub outage_shared: bool,
     /// Its cluster's time to full recovery; absent if there never was one.
     pub recovery_us: Option<u64>,
 }
@@ -143,8 +147,10 @@ pub struct KindMeasure {
     pub not_recovered: u64,
     /// Times to detect.
     pub detect: Quantiles,
-    /// Send outages.
+    /// Send outages. Where faults overlap, each of them has the same one.
     pub outage: Quantiles,
+    /// Send outages that no other fault overlaps.
+    pub outage_alone: Quantiles,
     /// Times to full recovery.
     pub recovery: Quantiles,
 }

@@ -163,7 +163,13 @@ async fn membership_begins_and_ends() -> anyhow::Result<()> {
         .create_channel("another", ChannelKind::Private, users[2])
         .await?
         .id;
-    let asked = [(channel, users[2]), (other, users[2]), (other, users[0])];
+    let wrong = ChannelId::new(ChannelLetter::Direct, other.number()).expect("from 1");
+    let asked = [
+        (channel, users[2]),
+        (other, users[2]),
+        (other, users[0]),
+        (wrong, users[2]),
+    ];
     let among = store.members_among(&asked).await?;
     assert_eq!(among, [(other, users[2])].into());
 

@@ -5,10 +5,10 @@ use super::{
     svg::{Anchor, Svg},
 };
 use crate::{
-    markdown::{recovery, seen},
     measures::FaultMeasure,
     report::Report,
     units::{kind, moment, time, time_or_dash},
+    words::{outage, recovery, seen},
 };
 
 const LANE: f64 = 14.0;
@@ -146,7 +146,7 @@ fn about(report: &Report, fault: &FaultMeasure) -> String {
         text.push_str(&format!(
             "\ndetected after {}, send outage {}, recovery after heal {}",
             time_or_dash(fault.detect_us),
-            time(fault.outage_us),
+            outage(fault),
             recovery(report, fault),
         ));
     }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use hubbub_checker::FaultKind;
 
 use super::{
-    index::{Index, hits_consumer},
+    index::{Index, Injected, hits_consumer},
     recovery::Times,
     sends::longest_gap,
 };
@@ -110,6 +110,7 @@ pub(super) fn faults(
                 .get(effects.partition_point(|at_us| *at_us < start_us))
                 .copied()
                 .filter(|at_us| *at_us <= end_us + DETECT_AFTER_END_US);
+            let outage = longest_gap(gaps, start_us, end_us);
             FaultMeasure {
                 number: injected.fault.number,
                 kind: injected.fault.kind,
@@ -123,11 +124,22 @@ pub(super) fn faults(
                 detect_us: seen_us
                     .map(|seen_us| effect_us.map_or(seen_us, |effect_us| effect_us.min(seen_us)))
                     .map(|first_us| first_us.saturating_sub(start_us)),
-                outage_us: longest_gap(gaps, start_us, end_us),
+                outage_us: outage.map_or(0, |(from, to)| to - from),
+                outage_shared: outage.is_some_and(|gap| shared(index, injected, gap)),
                 recovery_us: clusters[cluster].recovery_us,
             }
         })
         .collect()
+}
+
+/// Whether a fault that somebody noticed, other than this one, overlaps a time without any `ok`.
+fn shared(index: &Index<'_>, this: &Injected<'_>, (from_us, to_us): (u64, u64)) -> bool {
+    index.faults.iter().any(|other| {
+        other.fault.number != this.fault.number
+            && !other.seen.is_empty()
+            && other.start_us < to_us
+            && index.end_of(other) > from_us
+    })
 }
 
 /// The faults by kind.
@@ -147,6 +159,9 @@ pub(super) fn kinds(faults: &[FaultMeasure]) -> BTreeMap<FaultKind, KindMeasure>
                 not_recovered: count(&noticed, |fault| fault.recovery_us.is_none()),
                 detect: over(&noticed, |fault| fault.detect_us),
                 outage: over(&noticed, |fault| Some(fault.outage_us)),
+                outage_alone: over(&noticed, |fault| {
+                    (!fault.outage_shared).then_some(fault.outage_us)
+                }),
                 recovery: over(&noticed, |fault| fault.recovery_us),
             };
             (kind, measure)

@@ -154,13 +154,12 @@ impl Sends {
     }
 }
 
-/// The longest gap that overlaps a stretch of time; 0 if none does.
-pub(super) fn longest_gap(gaps: &[(u64, u64)], from_us: u64, to_us: u64) -> u64 {
+/// The longest gap that overlaps a stretch of time, if one does: from when to when.
+pub(super) fn longest_gap(gaps: &[(u64, u64)], from_us: u64, to_us: u64) -> Option<(u64, u64)> {
     let first = gaps.partition_point(|(_, to)| *to <= from_us);
     gaps[first..]
         .iter()
         .take_while(|(from, _)| *from < to_us)
-        .map(|(from, to)| to - from)
-        .max()
-        .unwrap_or(0)
+        .max_by_key(|(from, to)| to - from)
+        .copied()
 }

@@ -186,6 +186,43 @@ fn send_outages() {
 }
 
 #[test]
+fn an_outage_belongs_to_every_fault_that_overlaps_it() {
+    let measures = History::default()
+        .fault(1, K::KafkaDown, 4_000, 8_000)
+        // Begins when nothing is answered, and ends before the others.
+        .fault(2, K::EdgeFreeze, 6_000, 7_000)
+        // Nobody noticed it: it takes no share.
+        .vacuous_fault(3, K::ApiKill, 6_100, 6_200)
+        .invoke(5_000, 1, &message(1))
+        .unknown(6_000, 1)
+        .invoke(6_500, 2, &message(1))
+        .ok(8_700, 2, None)
+        // After the outage's fault, within the outage.
+        .fault(4, K::PubsubKill, 8_500, 9_000)
+        .fault(5, K::KafkaDown, 20_000, 21_000)
+        .sent(20_100, 20_900, 3)
+        .vacuous_fault(6, K::ApiKill, 20_200, 20_300)
+        .measured();
+    let shared: Vec<_> = measures
+        .faults
+        .iter()
+        .map(|fault| (fault.outage_us, fault.outage_shared))
+        .collect();
+    let long = (3_700_000, true);
+    let short = (800_000, false);
+    // A vacuous one shares what a fault that counts is the cause of.
+    assert_eq!(shared, [long, long, long, long, short, (800_000, true)]);
+    let kafka = measures.kinds[&K::KafkaDown];
+    assert_eq!((kafka.outage.n, kafka.outage.max_us), (2, Some(3_700_000)));
+    assert_eq!(
+        (kafka.outage_alone.n, kafka.outage_alone.max_us),
+        (1, Some(800_000))
+    );
+    let freeze = measures.kinds[&K::EdgeFreeze];
+    assert_eq!((freeze.outage.n, freeze.outage_alone.n), (1, 0));
+}
+
+#[test]
 fn an_outage_that_never_ended() {
     let measures = History::default()
         .fault(1, K::KafkaDown, 4_000, 8_000)
