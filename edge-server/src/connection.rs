@@ -327,6 +327,18 @@ impl Connection {
                 }
             }
             ClientFrame::Message(send) => return self.on_send(id, send),
+            ClientFrame::Edit(_)
+            | ClientFrame::Delete(_)
+            | ClientFrame::Reaction(_)
+            | ClientFrame::Mark(_)
+            | ClientFrame::Typing { .. }
+            | ClientFrame::Presence { .. }
+            | ClientFrame::Watch { .. } => {
+                let error = ErrorBody::new(ErrorCode::UnknownType, "this edge does not know it")
+                    .field("type")
+                    .outcome(Outcome::Rejected);
+                self.fail(id, &error);
+            }
         }
         None
     }

@@ -31,6 +31,10 @@ pub(crate) fn on_message(edge: &Arc<Edge>, payload: &Bytes, turn: &mut Turn) {
                     tracing::info!(channel.id = %channel, user.id = %user, sockets, "evicted");
                     Answer::Evicted { sockets }
                 }
+                Question::Who { .. } | Question::Presence { .. } => {
+                    edge.metrics.bus_event("unexpected");
+                    return;
+                }
             };
             // An answer that is lost is asked for again.
             let reply = PodMessage::Reply {

@@ -82,7 +82,9 @@ fn on_channel(edge: &Edge, channel: ChannelId, payload: &Bytes, turn: &mut Turn)
             ("record", used)
         }
         Ok(ChannelEvent::Stored(stored)) => ("stored", edge.hub.on_stored(stored, now, turn)),
-        Ok(ChannelEvent::Unknown) => ("unknown", true),
+        Ok(ChannelEvent::Typing(_) | ChannelEvent::Receipt(_) | ChannelEvent::Unknown) => {
+            ("unknown", true)
+        }
         Err(error) => {
             tracing::warn!(channel.id = %channel, error, "malformed event on the bus");
             ("malformed", true)

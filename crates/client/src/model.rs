@@ -23,13 +23,9 @@ fn channel(number: i64) -> ChannelId {
 }
 
 fn message(channel: ChannelId, id: u128) -> Body {
-    Body::Message {
-        channel,
-        message_id: MessageId(Uuid::from_u128(id)),
-        user: UserId::new(1).expect("from 1"),
-        text: id.to_string(),
-        ts_ms: 0,
-    }
+    let user = UserId::new(1).expect("from 1");
+    let message_id = MessageId(Uuid::from_u128(id));
+    Body::message(channel, message_id, user, id.to_string(), 0)
 }
 
 fn hello() -> Hello {

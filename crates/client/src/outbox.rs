@@ -68,6 +68,7 @@ impl Entry {
             channel: self.channel,
             // Lent to the frame, so that a text is not copied for each attempt.
             text: std::mem::take(&mut self.text),
+            thread: None,
             client_msg_id: Some(self.message_id),
             retry: self.retry,
         });

@@ -303,7 +303,13 @@ impl Session {
                 self.event(Event::Goodbye(goodbye));
             }
             // A second hello says nothing new; a type of a newer server is ignored.
-            ServerFrame::Hello(_) | ServerFrame::Pong | ServerFrame::Unknown(_) => {}
+            ServerFrame::Hello(_)
+            | ServerFrame::Receipt(_)
+            | ServerFrame::Typing(_)
+            | ServerFrame::Presence(_)
+            | ServerFrame::Joined(_)
+            | ServerFrame::Pong
+            | ServerFrame::Unknown(_) => {}
         }
     }
 

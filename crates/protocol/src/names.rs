@@ -4,6 +4,8 @@ use crate::{ChannelId, PodId, UserId};
 
 /// Kafka topic of the records.
 pub const TOPIC_MESSAGES: &str = "messages";
+/// Kafka topic of the marks: as many partitions, the same key.
+pub const TOPIC_MARKS: &str = "marks";
 /// Kafka consumer group of the consumers.
 pub const GROUP_DEFAULT: &str = "hubbub-consumer";
 

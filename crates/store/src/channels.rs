@@ -81,6 +81,7 @@ impl ChannelRow {
             created_ms: self.created_ms,
             is_member: role.is_some(),
             role,
+            with: None,
         })
     }
 }

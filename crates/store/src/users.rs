@@ -21,6 +21,7 @@ impl TryFrom<UserRow> for User {
             id: user_id(row.id).map_err(|error| Place::Core.error(error))?,
             name: row.name,
             picture: row.picture,
+            status: None,
             version: row.version,
         })
     }
