@@ -11,6 +11,8 @@ pub struct Edited {
     pub seq: Seq,
     /// When the log took it, milliseconds.
     pub ts_ms: i64,
+    /// Who edited: the author, or an admin.
+    pub user: UserId,
 }
 
 /// Who gave one reaction to a stored message.
@@ -338,6 +340,7 @@ mod tests {
             edited: Some(Edited {
                 seq: Seq(9),
                 ts_ms: 100,
+                user,
             }),
             deleted: true,
             reactions: vec![Reaction {
