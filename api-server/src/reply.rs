@@ -147,6 +147,7 @@ mod tests {
                 .map(|n| Entry {
                     seq: Seq(n),
                     body: body(n.into()),
+                    versions: Vec::new(),
                 })
                 .collect();
             let spliced = page(&Page {

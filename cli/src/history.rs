@@ -25,7 +25,7 @@ pub(crate) async fn run(context: &Context, args: &HistoryArgs) -> anyhow::Result
             after: args.after,
             around: args.around,
             limit: Some(usize::from(args.limit)),
-            at_least: None,
+            ..Page::default()
         };
         let page = read(&http, channel, page).await?;
         printer.entries(&page.messages).await?;

@@ -112,7 +112,7 @@ fn offer(
             Ok(None)
         }
         Err(Refused::Full) => Ok(Some(text)),
-        Err(Refused::Text(error)) => {
+        Err(error @ (Refused::Text(_) | Refused::Reaction(_))) => {
             eprintln!("hubbub: a line was not sent: {error}");
             sending.failed += 1;
             Ok(None)

@@ -67,6 +67,50 @@ pub(crate) fn record(style: Style, body: &Body, name: impl Fn(UserId) -> String)
             let text = harmless(text).replace('\n', "\n      | ");
             format!("{time} {}  {text}", shown(*user))
         }
+        Body::MessageChanged {
+            user,
+            target,
+            text,
+            ts_ms,
+            ..
+        } => {
+            let text = harmless(text).replace('\n', "\n      | ");
+            let time = style.dim(&time(*ts_ms));
+            format!("{time} {} changed {target}: {text}", shown(*user))
+        }
+        Body::MessageDeleted {
+            user,
+            target,
+            ts_ms,
+            ..
+        } => {
+            let time = style.dim(&time(*ts_ms));
+            format!("{time} {} deleted {target}", shown(*user))
+        }
+        Body::ReactionAdded {
+            user,
+            target,
+            reaction,
+            ts_ms,
+            ..
+        } => {
+            let (time, reaction) = (style.dim(&time(*ts_ms)), harmless(reaction));
+            format!("{time} {} reacted {reaction} to {target}", shown(*user))
+        }
+        Body::ReactionRemoved {
+            user,
+            target,
+            reaction,
+            ts_ms,
+            ..
+        } => {
+            let (time, reaction) = (style.dim(&time(*ts_ms)), harmless(reaction));
+            format!("{time} {} took {reaction} from {target}", shown(*user))
+        }
+        Body::IdentityChange { user, ts_ms, .. } => {
+            let time = style.dim(&time(*ts_ms));
+            format!("{time} * {} has another name, picture or status", shown(*user))
+        }
         Body::MemberJoined {
             user,
             member,
@@ -111,17 +155,18 @@ pub(crate) fn json_reseq(key: &MessageKey, from: Seq, to: Seq) -> String {
 
 /// When a record was taken.
 pub(crate) fn ts_ms(body: &Body) -> i64 {
-    match body {
-        Body::Message { ts_ms, .. }
-        | Body::MemberJoined { ts_ms, .. }
-        | Body::MemberLeft { ts_ms, .. } => *ts_ms,
-    }
+    body.ts_ms()
 }
 
 /// Who a record is about.
 pub(crate) fn users(body: &Body) -> [UserId; 2] {
     match body {
-        Body::Message { user, .. } => [*user, *user],
+        Body::Message { user, .. }
+        | Body::MessageChanged { user, .. }
+        | Body::MessageDeleted { user, .. }
+        | Body::ReactionAdded { user, .. }
+        | Body::ReactionRemoved { user, .. }
+        | Body::IdentityChange { user, .. } => [*user, *user],
         Body::MemberJoined { user, member, .. } | Body::MemberLeft { user, member, .. } => {
             [*user, *member]
         }
@@ -182,13 +227,13 @@ mod tests {
     const PLAIN: Style = Style { color: false };
 
     fn message(text: &str) -> Body {
-        Body::Message {
-            channel: "C000000005".parse().expect("an id"),
-            message_id: MessageId(Uuid::from_u128(1)),
-            user: UserId::new(2).expect("from 1"),
-            text: text.to_owned(),
-            ts_ms: 1_767_225_599_999,
-        }
+        Body::message(
+            "C000000005".parse().expect("an id"),
+            MessageId(Uuid::from_u128(1)),
+            UserId::new(2).expect("from 1"),
+            text.to_owned(),
+            1_767_225_599_999,
+        )
     }
 
     #[test]

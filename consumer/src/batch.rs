@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use hubbub_log::LogRecord;
-use hubbub_protocol::{ChannelId, ChannelLetter, MessageKey, Record, RecordError, partition_of};
+use hubbub_protocol::{ChannelId, Record, RecordError, partition_of};
 use hubbub_store::{Incoming, NewRow};
 
 /// Records of one partition in log order, for one transaction.
@@ -52,33 +52,8 @@ fn read(partition: i32, partitions: u32, record: &LogRecord) -> Incoming {
         }
     };
     match decoded.and_then(belongs) {
-        Ok(read) if !is_kept(read.channel()) => dead(
-            record,
-            format!("channel {}: there are no direct channels", read.channel()),
-        ),
-        Ok(read) => Incoming::Row(row(record, read)),
+        Ok(read) => Incoming::Row(NewRow::read(record.seq, record.ts_ms, read)),
         Err(error) => dead(record, error.to_string()),
-    }
-}
-
-/// Whether the store has a place for the channel. The shards key by number alone, so the rows of
-/// `D000000005` would be taken for those of `C000000005`, in another partition with a head of its
-/// own. Until direct channels exist, no record may name one, be it broken or whole.
-fn is_kept(channel: ChannelId) -> bool {
-    channel.letter == ChannelLetter::Channel
-}
-
-fn row(from: &LogRecord, record: Record) -> NewRow {
-    NewRow {
-        seq: from.seq,
-        channel: record.channel(),
-        kind: record.kind(),
-        key: MessageKey {
-            user: record.user(),
-            message_id: record.message_id(),
-        },
-        ts_ms: from.ts_ms,
-        body: record.body(from.ts_ms).encode(),
     }
 }
 
@@ -94,8 +69,7 @@ fn dead(from: &LogRecord, error: String) -> Incoming {
     }
 }
 
-/// The channel that a broken record names, in its payload or else in its key; `None` also where
-/// it is one that [`is_kept`] refuses, so that no head moves.
+/// The channel that a broken record names, in its payload or else in its key.
 fn channel_of(record: &LogRecord) -> Option<ChannelId> {
     #[derive(serde::Deserialize)]
     struct Peek {
@@ -109,7 +83,7 @@ fn channel_of(record: &LogRecord) -> Option<ChannelId> {
             .parse()
             .ok()
     };
-    named.ok().or_else(key).filter(|channel| is_kept(*channel))
+    named.ok().or_else(key)
 }
 
 /// A batch on its way into the store, in order: as one piece unless the store refuses something
@@ -159,7 +133,7 @@ impl Pieces {
 
 #[cfg(test)]
 mod tests {
-    use hubbub_protocol::{MessageId, Seq, UserId};
+    use hubbub_protocol::{ChannelLetter, MessageId, Seq, UserId};
     use proptest::prelude::*;
     use uuid::Uuid;
 
@@ -277,21 +251,21 @@ mod tests {
     }
 
     #[test]
-    fn direct_channel_is_buried_without_a_channel() {
+    fn direct_channel_keeps_its_letter_whole_or_broken() {
         let direct = ChannelId::new(ChannelLetter::Direct, 5).expect("from 1");
         let partition = partition_of(direct, PARTITIONS);
         let key = direct.to_string().into_bytes();
-        for payload in [message(direct), b"junk".to_vec()] {
-            let came = record(0, Some(&key), Some(payload));
-            let piece = Piece::read(partition, PARTITIONS, vec![came.clone()]);
-            let Incoming::Dead {
-                channel, payload, ..
-            } = only(&piece)
-            else {
-                panic!("a dead letter: {piece:?}");
-            };
-            assert_eq!((*channel, payload), (None, &came.payload));
-        }
+        let came = |payload| vec![record(0, Some(&key), Some(payload))];
+        let piece = Piece::read(partition, PARTITIONS, came(message(direct)));
+        let Incoming::Row(row) = only(&piece) else {
+            panic!("a row: {piece:?}");
+        };
+        assert_eq!(row.channel, direct);
+        let piece = Piece::read(partition, PARTITIONS, came(b"junk".to_vec()));
+        let Incoming::Dead { channel, .. } = only(&piece) else {
+            panic!("a dead letter: {piece:?}");
+        };
+        assert_eq!(*channel, Some(direct));
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct Config {
     #[arg(long, env = "KAFKA_BROKERS", default_value = "127.0.0.1:9092")]
     pub kafka_brokers: String,
 
-    /// Kafka topic of the records.
+    /// Kafka topic of the records. That of the marks is `marks`, or for another topic its name and `-marks`.
     #[arg(long, env = "HUBBUB_TOPIC", default_value = TOPIC_MESSAGES)]
     pub topic: String,
 

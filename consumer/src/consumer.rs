@@ -1,18 +1,22 @@
 use std::{net::SocketAddr, process::ExitCode, sync::Arc, time::Duration};
 
 use hubbub_bus::Publisher;
-use hubbub_log::ConsumerConfig;
+use hubbub_log::{ConsumerConfig, ConsumerEvent, Misfit};
 use hubbub_service::{Lifecycle, OnError, Ops, Readiness, ops::DebugState};
+use hubbub_store::Store;
 use prometheus_client::registry::Registry;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Config,
+    marks::Marks,
     metrics::Metrics,
-    partition::{BATCH_RECORDS, Shared},
+    partition::Shared,
     partitions::{FINISH, Partitions, Shown},
-    positions::StorePositions,
+    positions::{Of, StorePositions},
     start,
+    work::{BATCH_RECORDS, Work},
 };
 
 /// From SIGTERM to the end, unless configured otherwise: [`LONGEST_DRAIN`] and a reserve.
@@ -68,6 +72,7 @@ pub struct Consumer {
     readiness: Readiness,
     metrics: AllMetrics,
     shown: Shown,
+    shown_marks: Shown,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -75,6 +80,7 @@ struct AllMetrics {
     own: Metrics,
     bus: hubbub_bus::Metrics,
     log: hubbub_log::Metrics,
+    marks_log: hubbub_log::Metrics,
     store: hubbub_store::Metrics,
 }
 
@@ -84,6 +90,8 @@ impl AllMetrics {
         self.own.register(&mut registry);
         self.bus.register(&mut registry);
         self.log.register(&mut registry);
+        let marks = registry.sub_registry_with_prefix("marks");
+        self.marks_log.register(marks);
         self.store.register(&mut registry);
         registry
     }
@@ -97,10 +105,13 @@ impl Consumer {
     pub async fn bind(config: Config) -> Result<Self, Error> {
         let metrics = AllMetrics::default();
         let readiness = Readiness::default();
-        let shown = Shown::default();
+        let (shown, shown_marks) = (Shown::default(), Shown::default());
         let debug: DebugState = {
-            let shown = Arc::clone(&shown);
-            Arc::new(move || serde_json::json!({ "partitions": &*shown.lock() }))
+            let (shown, marks) = (Arc::clone(&shown), Arc::clone(&shown_marks));
+            Arc::new(move || {
+                let marks = marks.lock().clone();
+                serde_json::json!({ "partitions": &*shown.lock(), "marks": marks })
+            })
         };
         let registry = Arc::new(metrics.registry());
         let ops = Ops::bind(&config.ops, registry, readiness.clone(), Some(debug)).await?;
@@ -110,6 +121,7 @@ impl Consumer {
             readiness,
             metrics,
             shown,
+            shown_marks,
         })
     }
 
@@ -142,37 +154,88 @@ impl Consumer {
         let stop = publisher_stop.clone();
         lifecycle.spawn("bus publisher", OnError::Stop, publishing.run(stop));
 
-        let group = ConsumerConfig {
-            log,
-            group: self.config.group.clone(),
-            session_timeout: self.config.session_timeout(),
-            heartbeat: self.config.heartbeat(),
-            batch_records: BATCH_RECORDS,
-        };
-        let positions = Arc::new(StorePositions::new(store.clone()));
-        let started = hubbub_log::Consumer::start(group, &self.metrics.log, positions);
-        let (consumer, mut events) = started.inspect_err(|_| publisher_stop.cancel())?;
+        let joined = join_groups(&self.config, &self.metrics, &store, log);
+        let (records, marks) = joined.inspect_err(|_| publisher_stop.cancel())?;
         self.readiness.set_ready();
-        tracing::info!(group = %self.config.group, "consumer joins its group");
+        tracing::info!(group = %self.config.group, "consumer joins its groups");
 
-        let shared = Shared {
+        let metrics = self.metrics.own;
+        let work = Arc::new(Shared {
+            store: store.clone(),
+            publisher: publisher.clone(),
+            log: records.0.handle(),
+            metrics: metrics.clone(),
+        });
+        let of_records = Partitions::new(work, records.0.handle(), metrics.clone(), self.shown);
+        let work = Arc::new(Marks {
             store,
             publisher: publisher.clone(),
-            log: consumer.handle(),
-            metrics: self.metrics.own,
-        };
-        let ended = Partitions::new(shared, self.shown)
-            .run(&mut events, &soft)
-            .await;
-        self.readiness.set_draining();
-        // Nobody serves events any more, and nothing is left to revoke.
-        drop(events);
-        consumer.stop().await;
+            log: marks.0.handle(),
+            metrics: metrics.clone(),
+        });
+        let of_marks = Partitions::new(work, marks.0.handle(), metrics, self.shown_marks);
+        // Whichever ends by itself takes the other one along.
+        let both = soft.child_token();
+        let ended = tokio::join!(
+            serve(of_records, records, &both, &self.readiness),
+            serve(of_marks, marks, &both, &self.readiness),
+        );
         let flushed = tokio::time::timeout(LAST_ANNOUNCEMENTS, publisher.flush()).await;
         if flushed.is_err() {
             tracing::info!("the last announcements were not sent: the edges' sweep replaces them");
         }
         publisher_stop.cancel();
-        ended.map_err(|()| Error::LogEnded)
+        let (records, marks) = ended;
+        records.and(marks).map_err(|()| Error::LogEnded)
     }
+}
+
+/// Joins the groups of both topics; theirs are apart, so that a member of an older build,
+/// which knows one topic, takes part in the one that it knows.
+fn join_groups(
+    config: &Config,
+    metrics: &AllMetrics,
+    store: &Store,
+    log: hubbub_log::Config,
+) -> Result<(Joined, Joined), Error> {
+    let marks = ConsumerConfig {
+        log: log.marks(),
+        group: format!("{}-marks", config.group),
+        session_timeout: config.session_timeout(),
+        heartbeat: config.heartbeat(),
+        batch_records: BATCH_RECORDS,
+        // Marks may be applied twice, and later ones make a lost one good.
+        misfit: Misfit::Begin,
+    };
+    let records = ConsumerConfig {
+        log,
+        group: config.group.clone(),
+        misfit: Misfit::Refuse,
+        ..marks.clone()
+    };
+    let positions = Arc::new(StorePositions::new(Of::Records, store.clone()));
+    let records = hubbub_log::Consumer::start(records, &metrics.log, positions)?;
+    let positions = Arc::new(StorePositions::new(Of::Marks, store.clone()));
+    let marks = hubbub_log::Consumer::start(marks, &metrics.marks_log, positions)?;
+    Ok((records, marks))
+}
+
+/// A member of a group, and what happens to its partitions.
+type Joined = (hubbub_log::Consumer, mpsc::Receiver<ConsumerEvent>);
+
+/// Works on the partitions of one topic until `stop`, then finishes the batches under way and
+/// leaves the group. `Err` if it ended by itself.
+async fn serve<W: Work>(
+    partitions: Partitions<W>,
+    (consumer, mut events): Joined,
+    stop: &CancellationToken,
+    readiness: &Readiness,
+) -> Result<(), ()> {
+    let ended = partitions.run(&mut events, stop).await;
+    readiness.set_draining();
+    stop.cancel();
+    // Nobody serves events any more, and nothing is left to revoke.
+    drop(events);
+    consumer.stop().await;
+    ended
 }

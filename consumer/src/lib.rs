@@ -6,12 +6,17 @@
 //! shard that is away stops its own partitions only. Announcements are sent once after the commit
 //! and may be lost: the edges' sweep of the heads stands behind them.
 //!
+//!
+//! The marks of devices take the same way from a topic of their own: each moves its cursor in the
+//! store, at least once and never back, and what moved is told as a receipt, live only.
+//!
 //! It does not take part in live chat, which goes on without it, and nothing waits for it.
 
 mod announce;
 mod batch;
 mod config;
 mod consumer;
+mod marks;
 mod metrics;
 mod partition;
 mod partitions;
@@ -19,6 +24,7 @@ mod partitions;
 mod planted;
 mod positions;
 mod start;
+mod work;
 
 pub use config::Config;
 pub use consumer::{Consumer, Error, GRACE};

@@ -26,6 +26,9 @@ pub(crate) struct Metrics {
     batches: Family<Outcome, Counter>,
     announcements: Family<Outcome, Counter>,
     restarts: Family<Kind, Counter>,
+    marks: Family<Kind, Counter>,
+    receipts: Family<Outcome, Counter>,
+    pub(crate) without_effect: Counter,
     pub(crate) batch_records: Histogram,
     pub(crate) batch_seconds: Histogram,
     pub(crate) in_flight: Gauge,
@@ -40,6 +43,9 @@ impl Default for Metrics {
             batches: Family::default(),
             announcements: Family::default(),
             restarts: Family::default(),
+            marks: Family::default(),
+            receipts: Family::default(),
+            without_effect: Counter::default(),
             batch_records: Histogram::new(exponential_buckets(1.0, 2.0, 11)),
             // 1 ms to 8 s: a commit takes about 3 ms, the write's deadline ends the rest.
             batch_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 14)),
@@ -74,6 +80,21 @@ impl Metrics {
             self.restarts.clone(),
         );
         registry.register(
+            "without_effect",
+            "Rows that should have changed an earlier one and did not: replies, edits, deletions, reactions",
+            self.without_effect.clone(),
+        );
+        registry.register(
+            "marks",
+            "Marks: read, moved (devices whose cursor went on), dead (dropped: cannot be read)",
+            self.marks.clone(),
+        );
+        registry.register(
+            "receipts",
+            "Receipts told on the bus by outcome: offered, refused",
+            self.receipts.clone(),
+        );
+        registry.register(
             "batch_records",
             "Records in a transaction",
             self.batch_records.clone(),
@@ -90,18 +111,26 @@ impl Metrics {
         );
         registry.register(
             "waiting_partitions",
-            "Partitions whose shard is away and whose batch is tried again",
+            "Partitions of either topic whose shard is away and whose batch is tried again",
             self.waiting.clone(),
         );
         registry.register(
             "refused_partitions",
-            "Partitions that were stopped because the log does not fit the store",
+            "Partitions of either topic that were stopped because the log does not fit the store",
             self.refused.clone(),
         );
     }
 
     pub(crate) fn records(&self, kind: &'static str, count: u64) {
         self.records.get_or_create(&Kind { kind }).inc_by(count);
+    }
+
+    pub(crate) fn marks(&self, kind: &'static str, count: u64) {
+        self.marks.get_or_create(&Kind { kind }).inc_by(count);
+    }
+
+    pub(crate) fn receipt(&self, outcome: &'static str) {
+        self.receipts.get_or_create(&Outcome { outcome }).inc();
     }
 
     pub(crate) fn batch(&self, outcome: &'static str) {

@@ -1,10 +1,9 @@
-//! The task of one partition: gathers a batch, writes it, announces it.
-use std::{sync::Arc, time::Duration};
+//! The task of one partition of the records: gathers a batch, writes it, announces it.
+use std::{future::Future, sync::Arc};
 
 use hubbub_bus::Publisher;
 use hubbub_log::{ConsumerHandle, LogRecord};
 use hubbub_store::{Incoming, Store, Touched, WriteError, Written};
-use rand::RngExt as _;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -12,14 +11,10 @@ use crate::{
     announce::announcement,
     batch::{Piece, Pieces},
     metrics::{InFlight, Metrics},
+    work::{Away, Ended, Part, Work, gather},
 };
 
-/// Records in one transaction, about: gathering stops here. More brings nothing (measured).
-pub(crate) const BATCH_RECORDS: usize = 500;
-/// First and longest wait before a batch is tried again whose shard is away.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-
-/// What all partitions' tasks share.
+/// What the tasks of all partitions share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) store: Store,
@@ -28,32 +23,41 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
 }
 
-/// Why a partition's task ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    /// It was told to stop, or its records ended.
-    Over,
-    /// Somebody else moved the position: start again from it.
-    Zombie,
+impl Work for Arc<Shared> {
+    fn run(
+        &self,
+        part: Part,
+        records: mpsc::Receiver<Vec<LogRecord>>,
+    ) -> impl Future<Output = Ended> + Send + 'static {
+        let partition = Partition {
+            shared: Arc::clone(self),
+            number: part.number,
+            position: part.position,
+            stop: part.stop,
+            #[cfg(feature = "mutants")]
+            held_back: Vec::new(),
+        };
+        partition.run(records)
+    }
 }
 
 /// One partition from one start on. Everything that it knows is forgotten with it.
-pub(crate) struct Partition {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) number: i32,
+struct Partition {
+    shared: Arc<Shared>,
+    number: i32,
     /// The position in the store, as far as this task knows.
-    pub(crate) position: i64,
+    position: i64,
     /// Stop after the transaction under way.
-    pub(crate) stop: CancellationToken,
+    stop: CancellationToken,
     /// Planted mistake: announcements that go out late.
     #[cfg(feature = "mutants")]
-    pub(crate) held_back: Vec<Touched>,
+    held_back: Vec<Touched>,
 }
 
 impl Partition {
     /// Ends when it is told to, when `records` ends, or as a zombie. A transaction under way is
     /// finished, within the store's deadline for it.
-    pub(crate) async fn run(mut self, mut records: mpsc::Receiver<Vec<LogRecord>>) -> Ended {
+    async fn run(mut self, mut records: mpsc::Receiver<Vec<LogRecord>>) -> Ended {
         loop {
             // Waits for records, or for the order to stop. Biased: who was told to stop takes no
             // more. Dropping `gather` loses nothing: its only await is its first step.
@@ -117,13 +121,13 @@ impl Partition {
                             log.partition = self.number,
                             "dead letter refused: {reason}"
                         );
-                        self.wait(&mut away).await?;
+                        away.wait(&self.stop).await?;
                     }
                 }
                 Err(WriteError::Store(error)) => {
                     away.note(self.number, &error);
                     pieces.again(piece);
-                    self.wait(&mut away).await?;
+                    away.wait(&self.stop).await?;
                 }
             }
         }
@@ -156,6 +160,7 @@ impl Partition {
                 metrics.records("row", written.rows);
                 metrics.records("duplicate", written.duplicates);
                 metrics.records("dead", written.dead);
+                metrics.without_effect.inc_by(written.without_effect);
                 #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
                 metrics.batch_records.observe(piece.records.len() as f64);
             }
@@ -211,134 +216,5 @@ impl Partition {
             }
         };
         self.shared.metrics.announcement(outcome);
-    }
-
-    /// `Err` if the task is told to stop meanwhile: the batch is abandoned, the next owner or
-    /// start has it.
-    async fn wait(&self, away: &mut Away) -> Result<(), Ended> {
-        // Waits for the end of the pause, or for the order to stop.
-        tokio::select! {
-            () = tokio::time::sleep(away.pause()) => Ok(()),
-            () = self.stop.cancelled() => Err(Ended::Over),
-        }
-    }
-}
-
-/// Takes what is there: never waits for more than the first vector. `None`: no more will come.
-async fn gather(records: &mut mpsc::Receiver<Vec<LogRecord>>) -> Option<Vec<LogRecord>> {
-    let mut batch = records.recv().await?;
-    while batch.len() < BATCH_RECORDS {
-        match records.try_recv() {
-            Ok(more) => batch.extend(more),
-            Err(_) => break,
-        }
-    }
-    Some(batch)
-}
-
-/// A shard that does not answer, as one batch sees it. Counted among the waiting partitions until
-/// it is back or the task ends.
-struct Away {
-    metrics: Metrics,
-    attempts: u32,
-    since: Option<Instant>,
-}
-
-impl Away {
-    fn new(metrics: &Metrics) -> Self {
-        Self {
-            metrics: metrics.clone(),
-            attempts: 0,
-            since: None,
-        }
-    }
-
-    fn note(&mut self, partition: i32, error: &hubbub_store::Error) {
-        if self.since.is_none() {
-            self.since = Some(Instant::now());
-            self.metrics.waiting.inc();
-            tracing::warn!(%error, log.partition = partition, "batch not written: tried again until the shard is back");
-        }
-    }
-
-    fn back(&mut self, partition: i32) {
-        self.attempts = 0;
-        if let Some(since) = self.since.take() {
-            self.metrics.waiting.dec();
-            let away_ms = since.elapsed().as_millis();
-            tracing::info!(log.partition = partition, away_ms, "shard is back");
-        }
-    }
-
-    /// Doubles from 0.1 to 2 s, less up to a half by chance.
-    fn pause(&mut self) -> Duration {
-        let (first, longest) = BACKOFF;
-        let pause = first.saturating_mul(1 << self.attempts.min(8)).min(longest);
-        self.attempts = self.attempts.saturating_add(1);
-        pause.mul_f64(rand::rng().random_range(0.5..=1.0))
-    }
-}
-
-impl Drop for Away {
-    fn drop(&mut self) {
-        if self.since.is_some() {
-            self.metrics.waiting.dec();
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hubbub_protocol::Seq;
-
-    use super::*;
-
-    fn records(from: i64, count: i64) -> Vec<LogRecord> {
-        let record = |offset: i64| LogRecord {
-            seq: Seq(u64::try_from(offset).expect("from 0") + 1),
-            next_offset: offset + 1,
-            ts_ms: 0,
-            key: None,
-            payload: None,
-        };
-        (from..from + count).map(record).collect()
-    }
-
-    #[tokio::test]
-    async fn what_is_there_is_taken_at_once_up_to_the_bound() {
-        let (sender, mut receiver) = mpsc::channel(8);
-        sender.try_send(records(0, 1)).expect("room");
-        assert_eq!(gather(&mut receiver).await.map(|b| b.len()), Some(1));
-        for at in 0..4 {
-            sender.try_send(records(1 + at * 200, 200)).expect("room");
-        }
-        let batch = gather(&mut receiver).await.expect("records");
-        assert_eq!(
-            batch.len(),
-            600,
-            "the vector that passes the bound is the last"
-        );
-        assert!(batch.iter().map(|r| r.next_offset).eq(2..602));
-        assert_eq!(gather(&mut receiver).await.map(|b| b.len()), Some(200));
-        drop(sender);
-        assert_eq!(gather(&mut receiver).await, None);
-    }
-
-    #[test]
-    fn pauses_grow_to_their_cap_and_start_anew() {
-        let metrics = Metrics::default();
-        let mut away = Away::new(&metrics);
-        away.note(3, &hubbub_store::Error::NoUser);
-        assert_eq!(metrics.waiting.get(), 1);
-        let pauses: Vec<Duration> = (0..20).map(|_| away.pause()).collect();
-        assert!(pauses[0] <= BACKOFF.0 && pauses[0] >= BACKOFF.0 / 2);
-        assert!(pauses.iter().all(|pause| *pause <= BACKOFF.1));
-        assert!(pauses[19] >= BACKOFF.1 / 2);
-        away.back(3);
-        assert_eq!(metrics.waiting.get(), 0);
-        assert!(away.pause() <= BACKOFF.0);
-        away.note(3, &hubbub_store::Error::NoUser);
-        drop(away);
-        assert_eq!(metrics.waiting.get(), 0, "a task that ends waits no more");
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use hubbub_log::{ConsumerEvent, LogRecord};
+use hubbub_log::{ConsumerEvent, ConsumerHandle, LogRecord};
 use parking_lot::Mutex;
 use tokio::{
     sync::{mpsc, oneshot},
@@ -13,7 +13,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::partition::{Ended, Partition, Shared};
+use crate::{
+    metrics::Metrics,
+    work::{Ended, Part, Work},
+};
 
 /// How long the tasks may take to finish their batches in a drain: the store ends every write
 /// within its deadline.
@@ -22,9 +25,11 @@ pub(crate) const FINISH: Duration = Duration::from_secs(8);
 /// What `/debug/state` shows of each partition.
 pub(crate) type Shown = Arc<Mutex<BTreeMap<i32, String>>>;
 
-/// The tasks of the partitions, by partition.
-pub(crate) struct Partitions {
-    shared: Arc<Shared>,
+/// The tasks of the partitions of one topic, by partition.
+pub(crate) struct Partitions<W> {
+    work: W,
+    log: ConsumerHandle,
+    metrics: Metrics,
     tasks: JoinSet<Ended>,
     running: HashMap<Id, Running>,
     current: HashMap<i32, Id>,
@@ -38,10 +43,12 @@ struct Running {
     done: Option<oneshot::Sender<()>>,
 }
 
-impl Partitions {
-    pub(crate) fn new(shared: Shared, shown: Shown) -> Self {
+impl<W: Work> Partitions<W> {
+    pub(crate) fn new(work: W, log: ConsumerHandle, metrics: Metrics, shown: Shown) -> Self {
         Self {
-            shared: Arc::new(shared),
+            work,
+            log,
+            metrics,
             tasks: JoinSet::new(),
             running: HashMap::new(),
             current: HashMap::new(),
@@ -82,7 +89,7 @@ impl Partitions {
             } => self.start(partition, next_offset, records),
             ConsumerEvent::Revoked { partition, done } => self.revoke(partition, done),
             ConsumerEvent::Refused { partition, error } => {
-                self.shared.metrics.refused.inc();
+                self.metrics.refused.inc();
                 tracing::error!(log.partition = partition, "partition refused: {error}");
                 let mut shown = self.shown.lock();
                 shown.insert(partition, format!("refused: {error}"));
@@ -95,15 +102,12 @@ impl Partitions {
         // and the compare-and-set would catch it if it did.
         self.stop(number);
         let stop = CancellationToken::new();
-        let partition = Partition {
-            shared: Arc::clone(&self.shared),
+        let part = Part {
             number,
             position,
             stop: stop.clone(),
-            #[cfg(feature = "mutants")]
-            held_back: Vec::new(),
         };
-        let id = self.tasks.spawn(partition.run(records)).id();
+        let id = self.tasks.spawn(self.work.run(part, records)).id();
         let running = Running {
             partition: number,
             stop,
@@ -147,13 +151,13 @@ impl Partitions {
         }
         self.current.remove(&running.partition);
         if let Some(kind) = restart {
-            self.shared.metrics.restart(kind);
+            self.metrics.restart(kind);
             tracing::info!(
                 log.partition = running.partition,
                 kind,
                 "partition starts again from the store's position"
             );
-            self.shared.log.restart(running.partition);
+            self.log.restart(running.partition);
         }
     }
 

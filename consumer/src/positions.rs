@@ -4,17 +4,26 @@ use hubbub_log::Positions;
 use hubbub_store::Store;
 use tokio::{runtime::Handle, sync::oneshot};
 
+/// Which topic's positions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Of {
+    Records,
+    Marks,
+}
+
 /// The positions in the store, for the log's blocking question.
 #[derive(Debug)]
 pub(crate) struct StorePositions {
+    of: Of,
     store: Store,
     runtime: Handle,
 }
 
 impl StorePositions {
     /// Must be called within the runtime that the store's connections live in.
-    pub(crate) fn new(store: Store) -> Self {
+    pub(crate) fn new(of: Of, store: Store) -> Self {
         Self {
+            of,
             store,
             runtime: Handle::current(),
         }
@@ -24,11 +33,13 @@ impl StorePositions {
 impl Positions for StorePositions {
     fn positions(&self, partitions: &[i32]) -> Result<HashMap<i32, i64>, String> {
         // The store ends every call within its own deadline.
-        let (store, partitions) = (self.store.clone(), partitions.to_vec());
-        let read = answer(
-            &self.runtime,
-            async move { store.positions(&partitions).await },
-        );
+        let (of, store, partitions) = (self.of, self.store.clone(), partitions.to_vec());
+        let read = answer(&self.runtime, async move {
+            match of {
+                Of::Records => store.positions(&partitions).await,
+                Of::Marks => store.marks_positions(&partitions).await,
+            }
+        });
         let read = read.ok_or("this process ends")?;
         let read = read.map_err(|error| error.to_string())?;
         // 0 is the position of a partition that was never written: it has none yet.

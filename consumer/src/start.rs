@@ -58,6 +58,24 @@ pub(crate) async fn connect(
         return Ok(None);
     };
     compare(identity, &config.topic, &facts).map_err(Error::Refused)?;
+    // A deployment of an older build has none yet.
+    let marks = log.marks();
+    let ask = || async {
+        let facts = hubbub_log::topic_facts(&marks).await;
+        facts.map_err(refusal)
+    };
+    let Some(marks) = patiently("Kafka", PATIENCE, stop, ask).await? else {
+        return Ok(None);
+    };
+    if marks.partitions != identity.partitions {
+        return Err(Error::Refused(format!(
+            "topic {} of the marks has {} partitions and that of the records {}: delete it, and \
+             `hubbub admin init` makes it anew",
+            log.marks().topic,
+            marks.partitions,
+            identity.partitions
+        )));
+    }
     let fits = || async {
         let positions = store.known_positions().await;
         let fits = hubbub_log::check_positions(&log, &positions).await;

@@ -3,10 +3,12 @@
 //! A task and a guard. The task reads requests and answers them; deliveries are written by the
 //! fan-out itself (`socket.rs`), so this task sleeps while its client only listens.
 
-use std::{net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+mod people;
+
+use std::{collections::VecDeque, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
-use hubbub_chat::{Error as ChatError, Permit};
+use hubbub_chat::{Error as ChatError, MessageChange, Permit};
 use hubbub_protocol::{
     ChannelId, ClientFrame, CloseCode, ErrorBody, ErrorCode, Hello, MessageReply, Outcome,
     RequestId, SendMessage, Seq, ServerFrame, UserId, limits, reply_error, reply_ok,
@@ -22,10 +24,11 @@ use tokio_tungstenite::{
     },
 };
 
+use self::people::Slow;
 use crate::{
     Edge, drain,
     handshake::{Accepted, Identity},
-    hub::{JoinRequest, Registration},
+    hub::{JoinRequest, Registration, connection_id},
     rate::{Bucket, Strikes},
     socket::{Flushed, Socket, WireStream},
 };
@@ -63,6 +66,8 @@ enum Then {
         ordered: bool,
     },
     Send(SendMessage),
+    /// Show that the user types there.
+    Typing(ChannelId),
 }
 
 /// How a connection came to its end.
@@ -103,6 +108,7 @@ struct Connection {
     identity: Identity,
     sends: FuturesUnordered<SendFuture>,
     check: Option<CheckFuture>,
+    slow: Slow,
     frames: Bucket,
     strikes: Strikes,
     figures: Figures,
@@ -131,7 +137,7 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
         WebSocketStream::from_partially_read(stream, early.to_vec(), Role::Server, Some(config))
             .await;
 
-    let connection_id = format!("{}-{}", edge.pod, socket.id.0);
+    let connection_id = connection_id(&edge.pod, socket.id);
     let hello = Hello {
         connection_id: connection_id.clone(),
         pod: edge.pod.clone(),
@@ -154,6 +160,7 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
         figures: Figures::default(),
         sends: FuturesUnordered::new(),
         check: None,
+        slow: Slow::default(),
         edge: Arc::clone(&edge),
         socket: Arc::clone(&socket),
         identity,
@@ -193,11 +200,12 @@ impl Connection {
             }
             let reads = self.check.is_none()
                 && self.sends.len() < SENDS_IN_FLIGHT
+                && self.slow.len() < SENDS_IN_FLIGHT
                 && !self.socket.with_outbox(|outbox| outbox.control_full());
             // Waits for: somebody else's word (the kernel was full, or the socket must close);
             // room in the kernel, if it was full; the log's answer to a send; the store's answer
-            // for the request at hand; and the next request, unless one of the three bounds
-            // holds. All are cancel-safe: futures stay in their sets, and a WebSocket message
+            // for the request at hand; what was found of the message that a change is about; and
+            // the next request, unless one of the four bounds holds. All are cancel-safe: futures stay in their sets, and a WebSocket message
             // that is half read stays in the stream's buffer.
             tokio::select! {
                 () = self.socket.wake.notified() => {}
@@ -217,6 +225,11 @@ impl Connection {
                 }, if self.check.is_some() => {
                     self.check = None;
                     self.after_check(checked);
+                }
+                looked = self.slow.next(), if !self.slow.is_empty() => {
+                    if let Some(end) = self.after_look(looked) {
+                        return end;
+                    }
                 }
                 message = ws.next(), if reads => {
                     self.socket.heard(self.edge.now_ms());
@@ -263,6 +276,7 @@ impl Connection {
 
     fn on_text(&mut self, text: &str) -> Option<End> {
         let now = self.edge.now_ms();
+        self.socket.asked(now);
         let decoded = ClientFrame::decode(text);
         if let Err(wait_ms) = self.frames.take(now) {
             let id = match decoded {
@@ -299,7 +313,7 @@ impl Connection {
             },
             ClientFrame::Leave { channel } => {
                 self.edge.leave(self.socket.id, channel);
-                self.reply(id, &Left { channel });
+                self.reply(id, &OfChannel { channel });
             }
             ClientFrame::Join {
                 channel,
@@ -327,7 +341,17 @@ impl Connection {
                     );
                 }
             }
+            ClientFrame::Message(send) if send.thread.is_some() => {
+                self.on_change(id, MessageChange::Reply(send));
+            }
             ClientFrame::Message(send) => return self.on_send(id, send),
+            ClientFrame::Edit(edit) => self.on_change(id, MessageChange::Edit(edit)),
+            ClientFrame::Delete(delete) => self.on_change(id, MessageChange::Delete(delete)),
+            ClientFrame::Reaction(react) => self.on_change(id, MessageChange::React(react)),
+            ClientFrame::Mark(mark) => self.on_mark(id, mark),
+            ClientFrame::Typing { channel } => self.on_typing(id, channel),
+            ClientFrame::Presence { state } => self.on_presence(id, state),
+            ClientFrame::Watch { users } => self.on_watch(id, users),
         }
         None
     }
@@ -384,6 +408,7 @@ impl Connection {
                     ordered,
                     id: id.clone(),
                     evictions,
+                    by_edge: None,
                 };
                 if let Err(stale) = self.edge.join(self.socket.id, request) {
                     match stale {
@@ -408,6 +433,13 @@ impl Connection {
                     self.post(id, permit, send);
                 } else {
                     self.ask_store(id, send.channel, Then::Send(send));
+                }
+            }
+            Then::Typing(channel) => {
+                if self.edge.hub.vouch(channel, self.identity.user, evictions) {
+                    self.on_typing(id, channel);
+                } else {
+                    self.ask_store(id, channel, Then::Typing(channel));
                 }
             }
         }
@@ -502,6 +534,7 @@ impl Connection {
                 let error = ErrorBody::new(ErrorCode::Draining, "this connection ends: come back");
                 self.fail(checked.id, &error.outcome(Outcome::Rejected));
             }
+            self.refuse_slow();
             while let Some((id, result)) = self.sends.next().await {
                 self.answer_send(id, result);
             }
@@ -544,7 +577,7 @@ impl Connection {
 struct Empty {}
 
 #[derive(Serialize)]
-struct Left {
+struct OfChannel {
     channel: ChannelId,
 }
 

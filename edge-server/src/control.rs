@@ -1,4 +1,4 @@
-//! What arrives on `pods` and `pod-<id>`: questions, and orders to this process.
+//! What arrives on `pods` and `pod-<id>`: questions, answers to this pod's own, and orders.
 
 use std::sync::Arc;
 
@@ -23,32 +23,52 @@ pub(crate) fn on_message(edge: &Arc<Edge>, payload: &Bytes, turn: &mut Turn) {
             reply_to,
             question,
         } => {
-            let answer = match question {
+            let reply = |answer| {
+                let reply = PodMessage::Reply {
+                    request,
+                    pod: edge.pod.clone(),
+                    answer,
+                };
+                // An answer that is lost is asked for again, or its pod is called missing.
+                let to = BusChannel::Pod(reply_to.clone());
+                let payload = Bytes::from(reply.encode());
+                if edge.publisher.offer(&to, payload).is_err() {
+                    edge.metrics.bus_event("reply_dropped");
+                }
+            };
+            match question {
                 Question::Evict { channel, user } => {
                     edge.metrics.evictions.inc();
                     let (evicted, sockets) = edge.hub.evict(channel, user, edge.now_ms());
                     turn.merge(evicted);
                     tracing::info!(channel.id = %channel, user.id = %user, sockets, "evicted");
-                    Answer::Evicted { sockets }
+                    reply(Answer::Evicted { sockets });
                 }
-            };
-            // An answer that is lost is asked for again.
-            let reply = PodMessage::Reply {
-                request,
-                pod: edge.pod.clone(),
-                answer,
-            };
-            let to = BusChannel::Pod(reply_to);
-            if edge
-                .publisher
-                .offer(&to, Bytes::from(reply.encode()))
-                .is_err()
-            {
-                edge.metrics.bus_event("reply_dropped");
+                Question::Who { channel } => {
+                    // A channel that is held has no answer: who asks sees this pod as missing.
+                    if let Some((sockets, truncated)) = edge.hub.who(channel, &edge.pod) {
+                        reply(Answer::Who { sockets, truncated });
+                    }
+                }
+                Question::Presence { users } => edge
+                    .hub
+                    .presence_of(&users, |states| reply(Answer::Presence { states })),
             }
         }
+        PodMessage::Reply {
+            request,
+            pod,
+            answer,
+        } => {
+            if let Answer::Presence { states } = &answer {
+                // In its place among what the pod publishes, and in before it counts as answered.
+                let said = states.iter().map(|one| (one.user, one.state));
+                edge.hub.presence_said(&pod, said, &**edge, turn);
+            }
+            edge.asker.on_reply(request, pod, answer);
+        }
         PodMessage::Command(Command::Drain {}) => edge.begin_drain("ordered over the bus"),
-        // Edges ask nothing yet, and probes end in the bus.
-        PodMessage::Reply { .. } | PodMessage::Probe { .. } => edge.metrics.bus_event("unexpected"),
+        // Probes end in the bus.
+        PodMessage::Probe { .. } => edge.metrics.bus_event("unexpected"),
     }
 }

@@ -57,6 +57,8 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     while edge.hub.sockets() > 0 {
         edge.unregistered.notified().await;
     }
+    edge.hub
+        .write_marks(u64::MAX, |mark| edge.chat.append_mark(mark));
     if let Err(error) = edge.chat.flush(FLUSH_DEADLINE).await {
         tracing::warn!(error = %error, "flush the log's producer");
     }

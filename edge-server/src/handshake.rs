@@ -40,6 +40,8 @@ pub(crate) struct Identity {
     pub(crate) device: DeviceId,
     /// When the token expires, seconds since 1970.
     pub(crate) expires_at_s: i64,
+    /// Whether the edge joins the device to its direct channels by itself.
+    pub(crate) direct: bool,
 }
 
 /// An upgraded connection.
@@ -344,6 +346,7 @@ async fn identify(edge: &Edge, headers: &HeaderMap, query: &str) -> Result<Ident
         user,
         device,
         expires_at_s: claims.expires_at,
+        direct: !query.split('&').any(|pair| pair == "direct=0"),
     })
 }
 

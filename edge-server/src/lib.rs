@@ -6,7 +6,8 @@
 //! answered (P8); every queue has a bound and a slow client costs at most 1 MiB here (P10); a
 //! drain loses nothing (P11). It keeps nothing that another pod could not rebuild.
 //!
-//! Where to read: `connection` is one socket, `hub` is who is here, `feed` decides what each
+//! Where to read: `connection` is one socket, `hub` is who is here, `people` what they see of one
+//! another, `feed` decides what each
 //! socket is given, `relay` brings the bus to the feeds, `fetch` asks the store for them.
 
 mod accept;
@@ -20,6 +21,7 @@ mod handshake;
 mod hub;
 mod metrics;
 mod outbox;
+mod people;
 mod rate;
 mod recheck;
 mod relay;
@@ -40,7 +42,8 @@ use std::{
 };
 
 use anyhow::Context;
-use hubbub_bus::{Inbox, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask};
+use bytes::Bytes;
+use hubbub_bus::{Asker, Inbox, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask};
 use hubbub_chat::Chat;
 use hubbub_protocol::{BusChannel, ChannelId, PodId, UserId};
 use hubbub_service::{Lifecycle, OnError, Ops, Readiness, token::Verifier};
@@ -55,8 +58,9 @@ pub use crate::config::Config;
 use crate::{
     feed::{SocketId, Sweeper},
     fetch::Fetcher,
-    hub::{Hub, JoinRefused, JoinRequest, Turn},
+    hub::{Bus, Hub, JoinRefused, JoinRequest, Turn},
     metrics::Metrics,
+    people::errands::Errands,
     socket::{Flushed, Socket},
 };
 
@@ -75,7 +79,11 @@ pub(crate) struct Edge {
     pub(crate) publisher: Publisher,
     pub(crate) subscriber: Subscriber,
     pub(crate) leases: Leases,
+    pub(crate) asker: Asker,
     pub(crate) fetcher: Fetcher,
+    pub(crate) errands: Errands,
+    /// There may be watched users to ask about.
+    pub(crate) presence_due: Notify,
     pub(crate) verifier: Verifier,
     pub(crate) metrics: Metrics,
     pub(crate) readiness: Readiness,
@@ -189,6 +197,9 @@ impl Edge {
             self.fetcher
                 .ask(self.store.shard_of(channel), channel, request);
         }
+        for (user, added) in turn.directs {
+            self.errands.directs(user, added);
+        }
     }
 
     /// Writes what waits on a socket; a feed that waited for room goes on. Never waits.
@@ -273,6 +284,26 @@ impl Edge {
     }
 }
 
+impl Bus for Edge {
+    fn subscribe(&self, channel: BusChannel) {
+        self.subscriber.subscribe(channel);
+    }
+
+    fn unsubscribe(&self, channel: BusChannel) {
+        self.subscriber.unsubscribe(channel);
+    }
+
+    fn publish(&self, to: &BusChannel, payload: Bytes) {
+        if self.publisher.offer(to, payload).is_err() {
+            self.metrics.bus_event("publish_refused");
+        }
+    }
+
+    fn pod(&self) -> &PodId {
+        &self.pod
+    }
+}
+
 /// A bound pod. See the crate.
 #[derive(Debug)]
 pub struct Pod {
@@ -311,6 +342,7 @@ impl Pod {
         let (publisher, publisher_task) = Publisher::new(&bus_config, &bus_metrics);
         let (subscriber, inbox, subscriber_task) = Subscriber::new(&bus_config, &bus_metrics);
         let leases = Leases::new(&publisher);
+        let asker = Asker::new(publisher.clone(), leases.clone(), pod.clone());
 
         let log_metrics = hubbub_log::Metrics::default();
         log_metrics.register(&mut registry);
@@ -334,6 +366,9 @@ impl Pod {
         let edge = Arc::new(Edge {
             hub: Hub::new(config.recent_bytes),
             fetcher: Fetcher::new(store.shards()),
+            errands: Errands::default(),
+            presence_due: Notify::new(),
+            asker,
             pod,
             chat,
             store,
@@ -426,6 +461,17 @@ impl Pod {
         spawn("sweep", boxed(tasks::sweep(Arc::clone(&edge), sweeper)));
         spawn("tick", boxed(tasks::tick(Arc::clone(&edge))));
         spawn("heartbeat", boxed(tasks::heartbeat(Arc::clone(&edge))));
+        spawn("people", boxed(people::run(Arc::clone(&edge))));
+        spawn("presence", boxed(people::survey::ask(Arc::clone(&edge))));
+        spawn("leases", boxed(people::survey::leases(Arc::clone(&edge))));
+        spawn(
+            "directs",
+            boxed(people::errands::directs(Arc::clone(&edge))),
+        );
+        spawn(
+            "receipts",
+            boxed(people::errands::receipts(Arc::clone(&edge))),
+        );
         start::wait_for_bus(&edge, BUS_AT_START).await;
         edge.readiness.set_ready();
         lifecycle.spawn(

@@ -50,6 +50,8 @@ pub(crate) struct Metrics {
     pub(crate) channels: Gauge,
     /// Questions to the store that wait for their turn.
     pub(crate) store_queue: Gauge,
+    /// Users whose presence is followed.
+    pub(crate) watched_users: Gauge,
     /// Bytes in all outboxes.
     pub(crate) outbox_bytes: Gauge<i64>,
     /// Seconds that the turns of the fan-out took.
@@ -75,6 +77,7 @@ impl Default for Metrics {
             sockets: Default::default(),
             channels: Default::default(),
             store_queue: Default::default(),
+            watched_users: Default::default(),
             outbox_bytes: Default::default(),
             // 50 us to 1.6 s.
             turns: Histogram::new(exponential_buckets(50e-6, 2.0, 16)),
@@ -157,6 +160,11 @@ impl Metrics {
             "store_queue",
             "Questions to the store that wait",
             self.store_queue.clone(),
+        );
+        r.register(
+            "watched_users",
+            "Users whose presence is followed for watchers",
+            self.watched_users.clone(),
         );
         r.register(
             "outbox_bytes",

@@ -6,7 +6,9 @@ use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::Bytes;
 use hubbub_mutant::{Mutant, planted};
-use hubbub_protocol::{ChannelId, Seq};
+use hubbub_protocol::{ChannelId, Seq, ServerFrame, UserPresence};
+
+use crate::wire::text_frame;
 
 /// Bytes of records that may wait (contract P10).
 pub(crate) const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -66,6 +68,8 @@ pub(crate) struct Outbox {
     synced: Vec<Synced>,
     /// Nothing has been queued since the last [`Outbox::rest`].
     rested: bool,
+    /// Presence that waits for room among the replies, the newest of each watched user.
+    held: Vec<UserPresence>,
     /// Set by a close frame: nothing may follow it (RFC 6455, 5.5.1).
     closed: bool,
 }
@@ -182,6 +186,34 @@ impl Outbox {
         }
         // Its room is kept: the next one costs no allocation.
         self.synced = synced;
+    }
+
+    /// Tells of a watched user. With many control frames before it, it waits for room, and only
+    /// the newest of each user does: a slow reader misses what lay between.
+    pub(crate) fn tell(&mut self, presence: UserPresence) {
+        self.flush_held();
+        if self.control_full() {
+            match self.held.iter_mut().find(|held| held.user == presence.user) {
+                Some(held) => held.state = presence.state,
+                None => self.held.push(presence),
+            }
+        } else {
+            self.push_presence(&presence);
+        }
+    }
+
+    /// Queues the presence that waits, as far as there is room.
+    pub(crate) fn flush_held(&mut self) {
+        while !self.control_full()
+            && let Some(presence) = self.held.pop()
+        {
+            self.push_presence(&presence);
+        }
+    }
+
+    fn push_presence(&mut self, presence: &UserPresence) {
+        let frame = ServerFrame::encode_tagged("presence", presence);
+        self.push_control(text_frame(frame.as_bytes()));
     }
 
     /// Whether a `synced` waits for a write to ride on.
@@ -376,6 +408,33 @@ mod tests {
         outbox.rest();
         outbox.rest();
         assert_eq!(drain(&mut outbox, 1_000), b"record", "what waits is kept");
+    }
+
+    #[test]
+    fn presence_waits_for_room_with_the_newest_of_each_user() {
+        use hubbub_protocol::{PresenceState, UserId};
+        let presence = |n, state| UserPresence {
+            user: UserId::new(n).expect("from 1"),
+            state,
+        };
+        let mut outbox = Outbox::default();
+        outbox.push_control(Bytes::from(vec![b'x'; CONTROL_BYTES]));
+        for _ in 0..1_000 {
+            for n in 1..4 {
+                outbox.tell(presence(n, PresenceState::Active));
+                outbox.tell(presence(n, PresenceState::Away));
+            }
+        }
+        assert_eq!(outbox.bytes(), CONTROL_BYTES, "nothing was queued");
+        assert_eq!(outbox.held.len(), 3);
+        outbox.advance(CONTROL_BYTES);
+        outbox.flush_held();
+        let text = String::from_utf8_lossy(&drain(&mut outbox, 9)).into_owned();
+        assert_eq!(text.matches("away").count(), 3, "{text}");
+        assert!(!text.contains("active"), "{text}");
+        outbox.tell(presence(1, PresenceState::Offline));
+        let text = String::from_utf8_lossy(&drain(&mut outbox, 9)).into_owned();
+        assert!(text.contains("offline"), "{text}");
     }
 
     #[test]

@@ -6,12 +6,15 @@ use std::{convert::Infallible, sync::Arc};
 use bytes::Bytes;
 use hubbub_bus::{Event, Inbox};
 use hubbub_mutant::{Mutant, planted};
-use hubbub_protocol::{BusChannel, ChannelEvent, ChannelId};
+use hubbub_protocol::{
+    BusChannel, ChannelEvent, ChannelId, PresenceEvent, Receipt, UserEvent, UserId,
+};
 use tokio::time::Instant;
 
 use crate::{
     Edge, control,
     hub::{Turn, frame_of},
+    people::errands,
 };
 
 /// Events between two writes: fewer than an outbox holds, so that a burst alone detaches nobody.
@@ -50,6 +53,18 @@ fn on_event(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
         } => {
             control::on_message(edge, &payload, turn);
         }
+        Event::Message {
+            channel: BusChannel::User(user),
+            payload,
+        } => {
+            on_user(edge, user, &payload, turn);
+        }
+        Event::Message {
+            channel: BusChannel::Presence(user),
+            payload,
+        } => {
+            on_presence(edge, user, &payload, turn);
+        }
         Event::Message { .. } => edge.metrics.bus_event("unexpected"),
         Event::Subscribed(BusChannel::Channel(channel)) => {
             edge.metrics.bus_event("subscribed");
@@ -57,6 +72,12 @@ fn on_event(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
             let forgotten = planted(Mutant::M3) && edge.losses() > 0;
             if held && !forgotten {
                 edge.fetcher.recheck(channel);
+            }
+        }
+        Event::Subscribed(BusChannel::User(user)) => edge.hub.on_user_subscribed(user, turn),
+        Event::Subscribed(BusChannel::Presence(user)) => {
+            if edge.hub.on_presence_subscribed(user) {
+                edge.presence_due.notify_one();
             }
         }
         Event::Subscribed(_) => {}
@@ -82,6 +103,15 @@ fn on_channel(edge: &Edge, channel: ChannelId, payload: &Bytes, turn: &mut Turn)
             ("record", used)
         }
         Ok(ChannelEvent::Stored(stored)) => ("stored", edge.hub.on_stored(stored, now, turn)),
+        Ok(ChannelEvent::Typing(typing)) => {
+            let used = edge.hub.pass_by(channel, typing.user, payload, turn);
+            ("typing", used)
+        }
+        Ok(ChannelEvent::Receipt(receipt)) => {
+            // The user's own devices hear of it on `user-<id>`.
+            let used = edge.hub.pass_by(channel, receipt.user, payload, turn);
+            ("receipt", used)
+        }
         Ok(ChannelEvent::Unknown) => ("unknown", true),
         Err(error) => {
             tracing::warn!(channel.id = %channel, error, "malformed event on the bus");
@@ -89,4 +119,54 @@ fn on_channel(edge: &Edge, channel: ChannelId, payload: &Bytes, turn: &mut Turn)
         }
     };
     edge.metrics.bus_event(if used { kind } else { "held" });
+}
+
+fn on_user(edge: &Edge, user: UserId, payload: &Bytes, turn: &mut Turn) {
+    let kind = match UserEvent::decode(payload) {
+        Ok(Some(UserEvent::Revoked {})) => {
+            let sockets = edge.hub.revoke(user);
+            tracing::info!(user.id = %user, sockets, "tokens revoked");
+            "revoked"
+        }
+        Ok(Some(UserEvent::ChannelAdded { channel })) => {
+            edge.hub.on_channel_added(user, channel, turn);
+            "channel_added"
+        }
+        Ok(Some(UserEvent::Receipt {
+            channel,
+            device,
+            delivered,
+            read,
+        })) => {
+            let receipt = Receipt {
+                channel,
+                user,
+                device,
+                delivered,
+                read,
+            };
+            errands::own_receipt(edge, receipt, turn);
+            "own_receipt"
+        }
+        Ok(None) => "unknown",
+        Err(error) => {
+            tracing::warn!(user.id = %user, error, "malformed user event on the bus");
+            "malformed"
+        }
+    };
+    edge.metrics.bus_event(kind);
+}
+
+fn on_presence(edge: &Edge, user: UserId, payload: &Bytes, turn: &mut Turn) {
+    let kind = match serde_json::from_slice(payload) {
+        Ok(PresenceEvent { pod, state }) => {
+            edge.hub.presence_said(&pod, [(user, state)], edge, turn);
+            "presence"
+        }
+        Err(error) => {
+            tracing::warn!(user.id = %user, error = %error, "malformed presence on the bus");
+            "malformed"
+        }
+    };
+    edge.metrics.bus_event(kind);
 }

@@ -53,6 +53,8 @@ pub(crate) struct Socket {
     /// Milliseconds of the edge's clock: last frame in, and last byte out while something waited.
     heard_ms: AtomicU64,
     wrote_ms: AtomicU64,
+    /// When the client last asked for something, milliseconds of the edge's clock.
+    asked_ms: AtomicU64,
     /// Bytes that the kernel has taken.
     sent_bytes: AtomicU64,
 }
@@ -71,6 +73,7 @@ impl Socket {
             close: Mutex::default(),
             heard_ms: AtomicU64::new(now_ms),
             wrote_ms: AtomicU64::new(now_ms),
+            asked_ms: AtomicU64::new(now_ms),
             sent_bytes: AtomicU64::new(0),
         })
     }
@@ -94,6 +97,7 @@ impl Socket {
             outbox.flush_synced();
         }
         loop {
+            outbox.flush_held();
             if outbox.is_empty() {
                 self.blocked.store(false, Ordering::Relaxed);
                 self.wrote_ms.store(now_ms, Ordering::Relaxed);
@@ -214,6 +218,16 @@ impl Socket {
     /// When the client was last heard, milliseconds of the edge's clock.
     pub(crate) fn heard_ms(&self) -> u64 {
         self.heard_ms.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a request.
+    pub(crate) fn asked(&self, now_ms: u64) {
+        self.asked_ms.store(now_ms, Ordering::Relaxed);
+    }
+
+    /// When the client last asked for something, milliseconds of the edge's clock.
+    pub(crate) fn asked_ms(&self) -> u64 {
+        self.asked_ms.load(Ordering::Relaxed)
     }
 
     /// When the kernel last took a byte, or nothing waited.

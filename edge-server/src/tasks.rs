@@ -143,6 +143,9 @@ pub(crate) async fn tick(edge: Arc<Edge>) -> Result<(), Infallible> {
         edge.metrics.feed_counts(edge.hub.take_counts());
         edge.metrics.sockets.set(edge.hub.sockets() as i64);
         edge.metrics.channels.set(edge.hub.channels() as i64);
+        edge.metrics
+            .watched_users
+            .set(edge.hub.watched_users() as i64);
     }
 }
 

@@ -104,6 +104,7 @@ impl HttpWriter {
             &SendMessage {
                 channel: message.channel,
                 text: message.text.clone(),
+                thread: None,
                 client_msg_id: Some(message.id),
                 retry,
             },

@@ -55,7 +55,11 @@ async fn log(system: &System, recorder: &Recorder) -> Result<()> {
         let record = record.and_then(Result::ok).map(|record| {
             let (sum, kind) = match &record {
                 Record::Message { text, .. } => (message::sum(text), Kind::Message),
-                Record::Membership { .. } => (0, Kind::Other),
+                Record::Membership { .. }
+                | Record::Edit { .. }
+                | Record::Delete { .. }
+                | Record::Reaction { .. }
+                | Record::Identity { .. } => (0, Kind::Other),
             };
             hubbub_checker::history::Record {
                 channel: record.channel(),

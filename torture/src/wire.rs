@@ -171,7 +171,13 @@ impl WireLog {
                     None => {}
                 }
             }
-            ServerFrame::Pong | ServerFrame::Goodbye(_) | ServerFrame::Unknown(_) => {}
+            ServerFrame::Pong
+            | ServerFrame::Goodbye(_)
+            | ServerFrame::Receipt(_)
+            | ServerFrame::Typing(_)
+            | ServerFrame::Presence(_)
+            | ServerFrame::Joined(_)
+            | ServerFrame::Unknown(_) => {}
         }
     }
 
@@ -208,7 +214,15 @@ impl WireLog {
             }
             // Noted when the application said it: nothing is handed on from then on, and the frame
             // may be held back until the next connection.
-            ClientFrame::Leave { .. } | ClientFrame::Ping => {}
+            ClientFrame::Leave { .. }
+            | ClientFrame::Edit(_)
+            | ClientFrame::Delete(_)
+            | ClientFrame::Reaction(_)
+            | ClientFrame::Mark(_)
+            | ClientFrame::Typing { .. }
+            | ClientFrame::Presence { .. }
+            | ClientFrame::Watch { .. }
+            | ClientFrame::Ping => {}
             ClientFrame::Message(message) => {
                 let op = next_op();
                 self.pending.insert(id, Pending::Send { op });
@@ -285,7 +299,13 @@ pub fn record_of(seq: Seq, body: &Body) -> Record {
     let key = body.key();
     let (sum, kind) = match body {
         Body::Message { text, .. } => (message::sum(text), Kind::Message),
-        Body::MemberJoined { .. } | Body::MemberLeft { .. } => (0, Kind::Other),
+        Body::MemberJoined { .. }
+        | Body::MemberLeft { .. }
+        | Body::MessageChanged { .. }
+        | Body::MessageDeleted { .. }
+        | Body::ReactionAdded { .. }
+        | Body::ReactionRemoved { .. }
+        | Body::IdentityChange { .. } => (0, Kind::Other),
     };
     Record {
         channel: body.channel(),

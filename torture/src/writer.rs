@@ -68,7 +68,7 @@ pub async fn send(device: &Device, message: &Message) -> End {
                 },
             },
             Err(Refused::Full | Refused::Closed) => Answer::Rejected { retryable: true },
-            Err(Refused::Text(_)) => Answer::Rejected { retryable: false },
+            Err(Refused::Text(_) | Refused::Reaction(_)) => Answer::Rejected { retryable: false },
         };
         match attempts.after(answer, &mut rand::rng()) {
             Next::Done => return End::Settled,

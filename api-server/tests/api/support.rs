@@ -326,15 +326,7 @@ pub(crate) fn through(url: &str, env: &TestEnv, proxy: &Proxy) -> String {
 fn row(seq: Seq, channel: ChannelId, user: UserId) -> NewRow {
     let id = MessageId(Uuid::from_u128(rand::random()));
     let record = Record::message(channel, user, id, format!("number {seq} \u{1F600} \"q\""));
-    let body: Body = record.body(1_700_000_000_000 + seq.to_db());
-    NewRow {
-        seq,
-        channel,
-        kind: RecordKind::Message,
-        key: body.key(),
-        ts_ms: 1_700_000_000_000 + seq.to_db(),
-        body: body.encode(),
-    }
+    NewRow::read(seq, 1_700_000_000_000 + seq.to_db(), record)
 }
 
 /// The error object of a body.

@@ -23,6 +23,7 @@ pub(super) async fn run(servers: &Servers, with_seed: bool) -> anyhow::Result<Ex
         Some(_) => servers.present_topic().await?,
     };
     let identity = servers.identity(&facts);
+    servers.marks_topic().await?;
     say(&format!(
         "Postgres: core and {} shards: databases, tables, shard map, identities",
         servers.store.shard_urls.len()

@@ -28,6 +28,7 @@ pub(super) async fn run(servers: &Servers, yes: bool) -> anyhow::Result<ExitCode
     if ends.iter().any(|end| end.high > 0) {
         say("  the topic is not empty: its records will be stored as new ones")?;
     }
+    servers.marks_topic().await?;
     let identity = servers.identity(&facts);
     let identity = hubbub_store::new_log(&servers.store, &identity)
         .await

@@ -99,6 +99,19 @@ impl Servers {
         Ok(facts)
     }
 
+    /// Creates the topic of the marks if it is absent. Lost and made anew it costs nothing: devices
+    /// mark again.
+    pub(crate) async fn marks_topic(&self) -> anyhow::Result<()> {
+        let marks = self.log.marks();
+        let (topic, brokers) = (&marks.topic, &marks.brokers);
+        say(&format!("Kafka {brokers}: topic {topic} of the marks"))?;
+        patiently("Kafka", hubbub_log::Error::retryable, || {
+            hubbub_log::create_topic(&marks, self.replication)
+        })
+        .await
+        .with_context(|| format!("prepare topic {topic} (KAFKA_BROKERS={brokers})"))
+    }
+
     /// The identity of the log that the topic is.
     pub(crate) fn identity(&self, facts: &TopicFacts) -> LogIdentity {
         LogIdentity {

@@ -119,6 +119,7 @@ async fn log_that_does_not_belong_to_the_store_is_refused() -> Result<()> {
         ..world.log.clone()
     };
     create_topic(&other, 1).await?;
+    create_topic(&other.marks(), 1).await?;
     let error = world.consumer().await?.failure().await?;
     assert!(matches!(&error, Error::Refused(_)), "{error}");
     assert!(

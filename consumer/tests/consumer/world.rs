@@ -63,6 +63,7 @@ impl World {
             client_id: "test".to_owned(),
         };
         create_topic(&log, 1).await?;
+        create_topic(&log.marks(), 1).await?;
         let at = hubbub_store::Config {
             core_url: env.core_url.clone(),
             shard_urls: env.shard_urls.clone(),

@@ -6,6 +6,10 @@ use hubbub_protocol::{ErrorBody, ErrorCode, Outcome, PodId};
 /// drains in less once its brokers answer.
 const OVERLOADED_RETRY_MS: u64 = 1_000;
 
+/// What somebody is asked to wait whose message is not stored yet, in milliseconds: it is stored in
+/// less while the consumer runs, and a request has waited for it before it failed.
+const NOT_STORED_RETRY_MS: u64 = 1_000;
+
 /// Why something was not done. Translated once, at the border, by [`Error::body`].
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,6 +19,12 @@ pub enum Error {
     /// No such user.
     #[error("user not found")]
     UserNotFound,
+    /// No message that can be edited, deleted or answered has the seq; nothing was appended.
+    #[error("message not found")]
+    MessageNotFound,
+    /// The store has not come as far as the seq; nothing was appended.
+    #[error("not stored yet")]
+    NotStoredYet,
     /// The caller sees the channel and may not do this to it; the text is for the caller.
     #[error("forbidden: {0}")]
     Forbidden(&'static str),
@@ -68,6 +78,17 @@ impl Error {
                 ErrorBody::new(ErrorCode::ChannelNotFound, "no such channel, or not yours")
             }
             Self::UserNotFound => ErrorBody::new(ErrorCode::UserNotFound, "no such user"),
+            Self::MessageNotFound => ErrorBody::new(
+                ErrorCode::MessageNotFound,
+                "no message of the channel has this seq, or it was deleted",
+            )
+            .outcome(Outcome::Rejected),
+            Self::NotStoredYet => ErrorBody::new(
+                ErrorCode::NotStoredYet,
+                "the channel is not stored as far as this seq yet; nothing was done",
+            )
+            .retry_after_ms(NOT_STORED_RETRY_MS)
+            .outcome(Outcome::Rejected),
             Self::Forbidden(why) => ErrorBody::new(ErrorCode::Forbidden, *why),
             Self::NameTaken => {
                 ErrorBody::new(ErrorCode::NameTaken, "a channel of that name exists").field("name")
@@ -83,11 +104,12 @@ impl Error {
                     None => body,
                 }
             }
-            Self::RateLimited { retry_after_ms } => {
-                ErrorBody::new(ErrorCode::RateLimited, "too many messages a second")
-                    .retry_after_ms(*retry_after_ms)
-                    .outcome(Outcome::Rejected)
-            }
+            Self::RateLimited { retry_after_ms } => ErrorBody::new(
+                ErrorCode::RateLimited,
+                "more than the rate of this user allows",
+            )
+            .retry_after_ms(*retry_after_ms)
+            .outcome(Outcome::Rejected),
             Self::Overloaded => ErrorBody::new(
                 ErrorCode::Overloaded,
                 "the log cannot take more now; nothing was sent",
@@ -151,6 +173,17 @@ mod tests {
         assert_eq!(unknown.status(), 504);
         for body in [rejected, unknown] {
             assert!(body.retryable, "{body:?}");
+        }
+    }
+
+    #[test]
+    fn message_that_cannot_be_changed_is_rejected_and_a_new_one_may_be_tried_again() {
+        let gone = Error::MessageNotFound.body();
+        assert_eq!((gone.status(), gone.retryable), (404, false));
+        let early = Error::NotStoredYet.body();
+        assert!(early.retryable && early.retry_after_ms.is_some());
+        for body in [gone, early] {
+            assert_eq!(body.outcome, Some(Outcome::Rejected));
         }
     }
 

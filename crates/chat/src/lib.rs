@@ -1,4 +1,5 @@
-//! What a user may do: post, create a channel, add and remove members. Check, append, publish.
+//! What a user may do: post, reply, edit, delete, react, mark, create a channel, add and remove
+//! members, open a direct channel, change their own identity. Check, append, publish.
 //!
 //! Promises: a send is answered `ok` only after the log acknowledged it (contract P1); an error
 //! says whether the message may be in the log (P2); a record is offered to the bus before its
@@ -9,11 +10,16 @@
 //! It does not deliver anything (that is the edge), store anything (the consumer) or
 //! authenticate anyone (the border has done so).
 
+mod change;
+mod direct;
 mod error;
 #[cfg(feature = "mutants")]
 mod guess;
+mod identity;
+mod marks;
 mod membership;
 mod metrics;
+mod people;
 mod permit;
 mod questions;
 mod rate;
@@ -26,8 +32,11 @@ use hubbub_log::Appender;
 use hubbub_protocol::UserId;
 use hubbub_store::Store;
 
+pub use change::{Allowed, MessageChange, STORED_WITHIN};
 pub use error::Error;
+pub use marks::receipt_of;
 pub use metrics::Metrics;
+pub use people::ASK_DEADLINE;
 pub use permit::Permit;
 pub use rate::{Rate, RateLimiter};
 pub use send::Posting;
@@ -75,6 +84,7 @@ struct Inner {
     store: Store,
     publisher: Publisher,
     appender: Appender<Pending>,
+    marks: Appender<marks::Waits>,
     sends: RateLimiter<UserId>,
     questions: Questions,
     metrics: Metrics,
@@ -90,7 +100,8 @@ impl fmt::Debug for Chat {
 }
 
 impl Chat {
-    /// Starts the log's producer inside; its reports publish and resolve in log order, on the
+    /// Starts the log's producers inside, one for the records and one for the marks, which have a
+    /// topic of their own beside it; the reports of records publish and resolve in log order, on the
     /// producer's thread. Fails if Kafka's client refuses the configuration.
     pub fn start(
         config: Config,
@@ -112,11 +123,13 @@ impl Chat {
                 send::publish(record, appended, &bus, &counters);
             });
         })?;
+        let marks = marks::start(&log.marks(), log_metrics, metrics)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 store,
                 publisher,
                 appender,
+                marks,
                 sends: RateLimiter::new(
                     Rate {
                         per_second: config.send_rate,
@@ -134,11 +147,16 @@ impl Chat {
 
     /// Fetches the log's metadata, so that the first send does not wait for it.
     pub async fn warm_up(&self) -> Result<(), hubbub_log::Error> {
-        self.inner.appender.warm_up().await
+        self.inner.appender.warm_up().await?;
+        self.inner.marks.warm_up().await
     }
 
-    /// Waits until every send has its report, at most `deadline`; part of a drain.
+    /// Waits until every send and every mark has its report, at most `deadline`; part of a drain.
     pub async fn flush(&self, deadline: Duration) -> Result<(), hubbub_log::Error> {
-        self.inner.appender.flush(deadline).await
+        let (sends, marks) = tokio::join!(
+            self.inner.appender.flush(deadline),
+            self.flush_marks(deadline)
+        );
+        sends.and(marks)
     }
 }

@@ -1,7 +1,6 @@
-use bytes::Bytes;
 use hubbub_bus::{Asker, Survey};
 use hubbub_protocol::{
-    BusChannel, Change, ChannelId, Question, Record, Seq, UserEvent, UserId,
+    Change, ChannelId, Question, Record, Seq, UserId,
     http::{Channel, ChannelKind, MembershipReply, NewChannel, Role},
     limits,
 };
@@ -157,21 +156,6 @@ impl Chat {
         tracing::warn!(channel.id = %channel, user.id = %user, ?missing, "removal not confirmed");
         Err(Error::Unconfirmed(missing))
     }
-
-    /// Tells the devices of a new member, so that they can join at once. May be lost: a client
-    /// reads its channel list when it connects.
-    fn tell_devices(&self, member: UserId, channel: ChannelId) {
-        let event = serde_json::to_vec(&UserEvent::ChannelAdded { channel })
-            .expect("an event has only string keys");
-        let offered = self
-            .inner
-            .publisher
-            .offer(&BusChannel::User(member), Bytes::from(event));
-        if let Err(error) = offered {
-            self.inner.metrics.publish_refused.inc();
-            tracing::debug!(channel.id = %channel, user.id = %member, %error, "publish refused");
-        }
-    }
 }
 
 /// Rules of adding to a channel that the actor can see.
@@ -211,7 +195,7 @@ fn check_name(name: &str) -> Result<(), Error> {
 }
 
 /// Gives the store's answers about names and users the variants that a client can act on.
-fn named(error: hubbub_store::Error) -> Error {
+pub(crate) fn named(error: hubbub_store::Error) -> Error {
     match error {
         hubbub_store::Error::NameTaken => Error::NameTaken,
         hubbub_store::Error::NoUser => Error::UserNotFound,
@@ -232,6 +216,7 @@ mod tests {
             created_ms: 0,
             is_member: role.is_some(),
             role,
+            with: None,
         }
     }
 

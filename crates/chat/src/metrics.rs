@@ -4,7 +4,7 @@ use prometheus_client::{
     registry::Registry,
 };
 
-/// Label of [`Metrics::sends`].
+/// Label of [`Metrics::sends`] and [`Metrics::marks`].
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Answered {
     pub(crate) outcome: &'static str,
@@ -14,6 +14,7 @@ pub(crate) struct Answered {
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     pub(crate) sends: Family<Answered, Counter>,
+    pub(crate) marks: Family<Answered, Counter>,
     pub(crate) in_flight: Gauge,
     pub(crate) late_reports: Counter,
     pub(crate) publish_refused: Counter,
@@ -28,6 +29,11 @@ impl Metrics {
             "hubbub_chat_sends",
             "Sends by what their sender was told",
             self.sends.clone(),
+        );
+        registry.register(
+            "hubbub_chat_marks",
+            "Marks by what became of them: a lost one is made up for by the device's next",
+            self.marks.clone(),
         );
         registry.register(
             "hubbub_chat_sends_in_flight",
@@ -58,6 +64,10 @@ impl Metrics {
 
     pub(crate) fn answered(&self, outcome: &'static str) {
         self.sends.get_or_create(&Answered { outcome }).inc();
+    }
+
+    pub(crate) fn marked(&self, outcome: &'static str) {
+        self.marks.get_or_create(&Answered { outcome }).inc();
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::{
 use bytes::Bytes;
 use hubbub_bus::Publisher;
 use hubbub_log::{Appended, Rejected, Report};
-use hubbub_protocol::{BusChannel, ChannelEvent, MessageId, MessageReply, Record, SendMessage};
+use hubbub_protocol::{
+    BusChannel, ChannelEvent, MessageId, MessageReply, Record, SendMessage, UserId,
+};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
 
@@ -179,32 +181,57 @@ impl Chat {
     /// Hands the message to the log at once (so that the calls of one socket keep their order) and
     /// returns what will say how it went. Errors: [`Error::RateLimited`], [`Error::Overloaded`] and
     /// [`Error::Rejected`] (also for a permit older than 2 s), after which nothing was sent;
-    /// [`Error::ChannelNotFound`] if the permit is for another channel.
+    /// [`Error::ChannelNotFound`] if the permit is for another channel. A reply in a thread goes
+    /// through [`Chat::allow`] instead, and is [`Error::Invalid`] here.
     pub fn post(&self, permit: Permit, send: SendMessage) -> Result<Posting, Error> {
         if permit.channel() != send.channel {
             return Err(Error::ChannelNotFound);
+        }
+        if send.thread.is_some() {
+            return Err(Error::Invalid {
+                field: "thread",
+                message: "the root of the thread was not looked at".to_owned(),
+                limit: None,
+            });
         }
         let metrics = &self.inner.metrics;
         permit
             .check_fresh()
             .inspect_err(|error| metrics.answered(outcome(error)))?;
-        self.inner
-            .sends
-            .take(permit.user())
-            .map_err(|retry_after_ms| {
-                metrics.answered("rate_limited");
-                Error::RateLimited { retry_after_ms }
-            })?;
+        self.take_send(permit.user())?;
         let message_id = send.client_msg_id.unwrap_or_else(random_id);
         let record = Record::message(send.channel, permit.user(), message_id, send.text);
+        self.post_record(permit, record, send.retry)
+    }
+
+    /// Takes a token of the user's rate.
+    pub(crate) fn take_send(&self, user: UserId) -> Result<(), Error> {
+        self.inner.sends.take(user).map_err(|retry_after_ms| {
+            self.inner.metrics.answered("rate_limited");
+            Error::RateLimited { retry_after_ms }
+        })
+    }
+
+    /// Hands a record of the permit's user and channel to the log at once.
+    pub(crate) fn post_record(
+        &self,
+        permit: Permit,
+        record: Record,
+        retry: bool,
+    ) -> Result<Posting, Error> {
+        let metrics = &self.inner.metrics;
+        permit
+            .check_fresh()
+            .inspect_err(|error| metrics.answered(outcome(error)))?;
+        let message_id = record.message_id();
         let append = self
-            .append(record, !send.retry)
+            .append(record, !retry)
             .inspect_err(|error| metrics.answered(outcome(error)))?;
         Ok(Posting {
             append,
             permit,
             message_id,
-            retry: send.retry,
+            retry,
             metrics: metrics.clone(),
             _in_flight: InFlight::new(metrics),
         })

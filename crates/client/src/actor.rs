@@ -52,7 +52,7 @@ impl Actor {
         let limits = config.limits.clone();
         Self {
             backoff: Backoff::new(limits.backoff_first, limits.backoff_cap),
-            session: Session::new(limits, rand::random()),
+            session: Session::new(limits, config.marks_delivered, rand::random()),
             config,
             commands,
             events: Some(events),
@@ -120,6 +120,11 @@ impl Actor {
         let opened = self.attend(opening).await?;
         Ok(opened.map(|(connection, hello, text)| {
             self.connections += 1;
+            // The device that the server made up stays this client's: what was sent to it while
+            // it was away is delivered to it, and not to yet another one, when it comes back.
+            self.config
+                .device
+                .get_or_insert_with(|| hello.device.clone());
             self.record(WireEvent::Opened);
             self.record(WireEvent::In(&text));
             (connection, hello)
@@ -195,7 +200,7 @@ impl Actor {
                     if let Err(Stop) = self.on_command(command) {
                         connection.close(CLOSE).await;
                         self.record(WireEvent::Closed(None));
-                        self.session.disconnected();
+                        self.session.disconnected(Instant::now());
                         return Down::Stopped;
                     }
                 }
@@ -219,7 +224,7 @@ impl Actor {
             Down::Closed { code, .. } => Some(*code),
             _ => None,
         }));
-        self.session.disconnected();
+        self.session.disconnected(Instant::now());
         down
     }
 
@@ -296,14 +301,22 @@ impl Actor {
             }
             Some(Command::Send {
                 channel,
-                text,
+                change,
                 message_id,
                 retry,
                 settle,
             }) => {
-                let order = self.session.send(channel, text, message_id, retry);
+                let order = self.session.send(channel, change, message_id, retry);
                 self.settles.insert(order, settle);
             }
+            Some(Command::Mark {
+                channel,
+                delivered,
+                read,
+            }) => self.session.mark(channel, delivered, read),
+            Some(Command::Typing { channel }) => self.session.typing(channel, Instant::now()),
+            Some(Command::Presence { state }) => self.session.set_presence(state),
+            Some(Command::Watch { users }) => self.session.watch(users),
         }
         Ok(())
     }

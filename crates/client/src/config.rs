@@ -120,6 +120,11 @@ pub struct Config {
     pub token: TokenSource,
     /// This client's device id; the server makes one up without it.
     pub device: Option<hubbub_protocol::DeviceId>,
+    /// Whether every `synced` marks the channel as delivered to this device (at most once a
+    /// second and channel), so that who wrote to it sees that it arrived.
+    pub marks_delivered: bool,
+    /// Whether the server joins this device to its user's direct channels by itself.
+    pub direct: bool,
     /// Bounds.
     pub limits: Limits,
     /// Sees every text frame as on the wire.
@@ -133,6 +138,8 @@ impl Config {
             url: url.into(),
             token,
             device: None,
+            marks_delivered: true,
+            direct: true,
             limits: Limits::default(),
             recorder: None,
         }
@@ -145,6 +152,8 @@ impl fmt::Debug for Config {
             .field("url", &self.url)
             .field("token", &self.token)
             .field("device", &self.device)
+            .field("marks_delivered", &self.marks_delivered)
+            .field("direct", &self.direct)
             .field("limits", &self.limits)
             .field("recorder", &self.recorder.is_some())
             .finish()

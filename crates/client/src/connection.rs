@@ -241,10 +241,12 @@ fn lost(error: tungstenite::Error) -> Down {
 /// The upgrade request, and where to send it.
 fn request(config: &Config, token: &str) -> Result<(Request<()>, String), Down> {
     let mut url = config.url.clone();
-    if let Some(device) = &config.device {
-        // A device id has only characters that need no escape.
-        let separator = if url.contains('?') { '&' } else { '?' };
-        url.push_str(&format!("{separator}device={device}"));
+    // A device id has only characters that need no escape.
+    let device = config.device.as_ref().map(|id| format!("device={id}"));
+    let direct = (!config.direct).then(|| "direct=0".to_owned());
+    for parameter in device.into_iter().chain(direct) {
+        url.push(if url.contains('?') { '&' } else { '?' });
+        url.push_str(&parameter);
     }
     let wrong = |what: &str| Down::Config(format!("{what}: {}", config.url));
     let mut request = url

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use hubbub_protocol::{
-    Body, ChannelId, ErrorBody, Goodbye, Hello, JoinReply, MessageId, MessageKey, Seq,
+    Body, ChannelId, ErrorBody, Goodbye, Hello, JoinReply, MessageId, MessageKey, Receipt, Seq,
+    Typing, UserPresence,
 };
 
 /// What the client tells its application, in order.
@@ -41,7 +42,10 @@ pub enum Event {
         /// The channel.
         channel: ChannelId,
     },
-    /// A record, each (user, message id) of a channel once.
+    /// A record, each (user, message id) of a channel once: a message, a change of the membership,
+    /// an edit, a deletion, a reaction, an `identity_change` (ask for that user again). What is
+    /// about a message names it by `target`; a message that comes as a catch-up may show already
+    /// what a later record did, so apply them by target and idempotently.
     Record {
         /// Where it is in the channel.
         seq: Seq,
@@ -78,7 +82,18 @@ pub enum Event {
     },
     /// A send is over, as its handle says too.
     SendResult(SendResult),
-    /// An error reply to a frame whose id the server could not read.
+    /// The server joined this device to a direct channel by itself, from `head` on. From here on
+    /// it is a channel like any that was joined: kept over reconnects until it is left.
+    Direct(hubbub_protocol::Joined),
+    /// A device came further in a direct channel, or another device of this user in any channel.
+    /// Live only: what is missed is in `GET /channels/{id}/receipts`.
+    Receipt(Receipt),
+    /// Somebody is typing. Live only; good for a few seconds.
+    Typing(Typing),
+    /// The state of a watched user: once for each when the watch begins, then as it changes.
+    Presence(UserPresence),
+    /// An error reply to a frame whose id the server could not read, or the definite refusal of
+    /// a watch or of this device's presence.
     ServerError(ErrorBody),
 }
 

@@ -1,7 +1,8 @@
 use std::sync::Arc;
 
 use hubbub_protocol::{
-    ChannelId, ErrorBody, JoinReply, MessageId, Outcome, Seq, TextError, check_text,
+    ChannelId, ErrorBody, JoinReply, MessageId, Outcome, PresenceState, ReactionError, Seq,
+    TextError, UserId,
 };
 use parking_lot::Mutex;
 use tokio::{
@@ -10,7 +11,7 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{Config, Down, Event, Sent, actor::Actor};
+use crate::{Change, Config, Down, Event, Sent, actor::Actor};
 
 /// What the handle asks of the actor.
 #[derive(Debug)]
@@ -25,10 +26,24 @@ pub(crate) enum Command {
     },
     Send {
         channel: ChannelId,
-        text: String,
+        change: Change,
         message_id: MessageId,
         retry: bool,
         settle: Settle,
+    },
+    Mark {
+        channel: ChannelId,
+        delivered: Seq,
+        read: Seq,
+    },
+    Typing {
+        channel: ChannelId,
+    },
+    Presence {
+        state: PresenceState,
+    },
+    Watch {
+        users: Vec<UserId>,
     },
     Close(oneshot::Sender<()>),
 }
@@ -63,6 +78,9 @@ pub enum Refused {
     /// No message may have this text.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// Nobody may give this reaction.
+    #[error(transparent)]
+    Reaction(#[from] ReactionError),
     /// The client is closed, or ended for good.
     #[error("the client is closed")]
     Closed,
@@ -133,7 +151,7 @@ impl Client {
     /// socket, and with it every answer.
     pub fn start(config: Config) -> (Self, Events) {
         let unsent = config.limits.unsent.max(1);
-        // Every unsent message has its slot; the others are for joins and leaves.
+        // Every unsent message has its slot; the others are for what waits for its turn.
         let (commands, inbox) = mpsc::channel(unsent + 64);
         let (outbox, receiver) = mpsc::channel(config.limits.events.max(1));
         let mut actor = JoinSet::new();
@@ -197,8 +215,71 @@ impl Client {
         message_id: MessageId,
         retry: bool,
     ) -> Result<SendHandle, Refused> {
+        self.change_as(channel, Change::message(text), message_id, retry)
+    }
+
+    /// Answers in the thread of the message `root`, which is no reply itself.
+    pub fn reply(
+        &self,
+        channel: ChannelId,
+        root: Seq,
+        text: impl Into<String>,
+    ) -> Result<SendHandle, Refused> {
+        let change = Change::Message {
+            text: text.into(),
+            thread: Some(root),
+        };
+        self.change(channel, change)
+    }
+
+    /// Gives the message `target` another text.
+    pub fn edit(
+        &self,
+        channel: ChannelId,
+        target: Seq,
+        text: impl Into<String>,
+    ) -> Result<SendHandle, Refused> {
         let text = text.into();
-        check_text(&text)?;
+        self.change(channel, Change::Edit { target, text })
+    }
+
+    /// Deletes the message `target`.
+    pub fn delete(&self, channel: ChannelId, target: Seq) -> Result<SendHandle, Refused> {
+        self.change(channel, Change::Delete { target })
+    }
+
+    /// Gives the message `target` a reaction, or takes it back.
+    pub fn react(
+        &self,
+        channel: ChannelId,
+        target: Seq,
+        reaction: impl Into<String>,
+        remove: bool,
+    ) -> Result<SendHandle, Refused> {
+        let reaction = reaction.into();
+        let change = Change::React {
+            target,
+            reaction,
+            remove,
+        };
+        self.change(channel, change)
+    }
+
+    /// Brings a change into the log, under a new id: as [`Self::send`] does, with its promises.
+    pub fn change(&self, channel: ChannelId, change: Change) -> Result<SendHandle, Refused> {
+        self.change_as(channel, change, MessageId(Uuid::new_v4()), false)
+    }
+
+    /// As [`Self::change`], under an id of the caller's. `retry`: an earlier process may have
+    /// sent it already.
+    pub fn change_as(
+        &self,
+        channel: ChannelId,
+        change: Change,
+        message_id: MessageId,
+        retry: bool,
+    ) -> Result<SendHandle, Refused> {
+        change.check()?;
         if self.commands.is_closed() {
             return Err(Refused::Closed);
         }
@@ -207,7 +288,7 @@ impl Client {
         let (answer, reply) = oneshot::channel();
         let command = Command::Send {
             channel,
-            text,
+            change,
             message_id,
             retry,
             settle: Settle {
@@ -220,6 +301,49 @@ impl Client {
             Err(mpsc::error::TrySendError::Full(_)) => Err(Refused::Full),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Refused::Closed),
         }
+    }
+
+    /// Marks a channel as read (and so delivered) through `seq` on this device. Kept until the
+    /// server has it, over reconnects; marks never go back. Waits only until it has been taken.
+    pub async fn mark_read(&self, channel: ChannelId, seq: Seq) -> Result<(), Closed> {
+        self.tell(Command::Mark {
+            channel,
+            delivered: seq,
+            read: seq,
+        })
+        .await
+    }
+
+    /// Marks a channel as delivered through `seq`; the client does so by itself unless
+    /// [`Config::marks_delivered`] is off.
+    pub async fn mark_delivered(&self, channel: ChannelId, seq: Seq) -> Result<(), Closed> {
+        self.tell(Command::Mark {
+            channel,
+            delivered: seq,
+            read: Seq::ZERO,
+        })
+        .await
+    }
+
+    /// Says that the user types; call it with each key. Said once in 3 s, lost while there is no
+    /// connection.
+    pub async fn typing(&self, channel: ChannelId) -> Result<(), Closed> {
+        self.tell(Command::Typing { channel }).await
+    }
+
+    /// Says whether the user is at this device: active, or away. Kept over reconnects.
+    pub async fn set_presence(&self, state: PresenceState) -> Result<(), Closed> {
+        self.tell(Command::Presence { state }).await
+    }
+
+    /// Watches the presence of these users, at most 200, and of no others. Kept over reconnects;
+    /// [`Event::Presence`] tells each state once when it begins, and every change.
+    pub async fn watch(&self, users: Vec<UserId>) -> Result<(), Closed> {
+        self.tell(Command::Watch { users }).await
+    }
+
+    async fn tell(&self, command: Command) -> Result<(), Closed> {
+        self.commands.send(command).await.map_err(|_| Closed)
     }
 
     /// Closes with code 1000 and waits until the client has ended, at most about a second. Sends

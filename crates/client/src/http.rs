@@ -1,3 +1,5 @@
+mod people;
+
 use std::time::Duration;
 
 use hubbub_protocol::{
@@ -9,6 +11,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::time::Instant;
 
 use crate::{Backoff, TokenSource};
+
+pub use people::{Progress, Replies};
 
 /// Connecting and the whole answer of one attempt. Above the server's own 5 s for a send.
 const ATTEMPT: Duration = Duration::from_secs(10);
@@ -99,6 +103,17 @@ pub struct Page {
     /// Waits up to 2 s until the head has reached this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_least: Option<Seq>,
+    /// Every kind of record: edits, deletions, reactions and identities, too.
+    #[serde(skip_serializing_if = "std::ops::Not::not", serialize_with = "one")]
+    pub records: bool,
+    /// With each edited message what it said before.
+    #[serde(skip_serializing_if = "std::ops::Not::not", serialize_with = "one")]
+    pub versions: bool,
+}
+
+/// A flag of a query that is set.
+fn one<S: serde::Serializer>(_: &bool, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_u8(1)
 }
 
 /// Whose membership.
@@ -116,6 +131,28 @@ struct List<'a> {
     cursor: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
+}
+
+/// The body of a request that brings something into the log.
+#[derive(Serialize)]
+struct Sending<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<Seq>,
+    client_msg_id: MessageId,
+    retry: bool,
+}
+
+impl Sending<'_> {
+    fn new(client_msg_id: MessageId) -> Self {
+        Self {
+            text: None,
+            thread: None,
+            client_msg_id,
+            retry: false,
+        }
+    }
 }
 
 /// How a call may be repeated.
@@ -174,35 +211,39 @@ impl Http {
         text: &str,
         message_id: MessageId,
     ) -> Result<MessageReply, HttpError> {
-        #[derive(Serialize)]
-        struct Post<'a> {
-            text: &'a str,
-            client_msg_id: MessageId,
-            retry: bool,
-        }
         let path = format!("/channels/{channel}/messages");
-        let (mut schedule, mut retry) = (Schedule::new(), false);
+        let sending = Sending {
+            text: Some(text),
+            ..Sending::new(message_id)
+        };
+        self.settle(Method::POST, &path, sending).await
+    }
+
+    /// Sends a change until the answer is definite.
+    async fn settle(
+        &self,
+        method: Method,
+        path: &str,
+        mut sending: Sending<'_>,
+    ) -> Result<MessageReply, HttpError> {
+        let mut schedule = Schedule::new();
         loop {
-            let body = Post {
-                text,
-                client_msg_id: message_id,
-                retry,
-            };
-            let mut error = match self.attempt(Method::POST, &path, &(), Some(&body)).await {
+            let attempt = self.attempt(method.clone(), path, &(), Some(&sending));
+            let mut error = match attempt.await {
                 Ok(reply) => return Ok(reply),
                 Err(error) => error,
             };
             let outcome = error.body().and_then(|body| body.outcome);
             let again = error.retryable() || outcome == Some(Outcome::Unknown);
             if !again || !schedule.wait(error.retry_after()).await {
-                if let (HttpError::Api(error), true) = (&mut error, retry) {
+                if let (HttpError::Api(error), true) = (&mut error, sending.retry) {
                     // The refusal is of this copy; an earlier one may be in the log.
                     error.outcome = Some(Outcome::Unknown);
                 }
                 return Err(error);
             }
             let unsent = matches!(error, HttpError::Unreachable { sent: false, .. });
-            retry |= outcome != Some(Outcome::Rejected) && !unsent;
+            sending.retry |= outcome != Some(Outcome::Rejected) && !unsent;
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! [`Client`] promises to its application: every message of a joined channel after the join
 //! point exactly once, over any number of reconnects, or a [`Event::Joined`] that says
-//! `recovered: false`; and for every send a definite answer in the end, under one message id.
+//! `recovered: false`; and for every send, edit, deletion and reaction a definite answer in the
+//! end, under one message id. What it tells the server of this device (marks, presence, whom it
+//! watches) is told again on every connection until it is taken; what is only live (typing) is not.
 //! It does not promise order on the wire (only `ordered` joins have it): sort by seq, or hold
 //! a [`View`], which does.
 //!
@@ -13,23 +15,29 @@
 
 mod actor;
 mod backoff;
+mod change;
 mod config;
 mod connection;
 mod event;
 mod handle;
 mod http;
 mod listening;
+mod marks;
 mod outbox;
 mod pacer;
 mod session;
+mod standing;
 mod view;
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod model_people;
 
 pub use backoff::Backoff;
+pub use change::Change;
 pub use config::{Config, Limits, TokenSource, Wire, WireEvent, WireRecorder};
 pub use event::{Down, Event, Joined, SendResult, Sent, Via};
 pub use handle::{Client, Closed, Events, JoinError, JoinOptions, Refused, SendError, SendHandle};
-pub use http::{Http, HttpError, Page, Who};
+pub use http::{Http, HttpError, Page, Progress, Replies, Who};
 pub use view::View;

@@ -103,6 +103,13 @@ impl Listening {
         })
     }
 
+    /// The server joined us by itself and says where we stand.
+    pub(crate) fn placed(&mut self, head: Option<Seq>) {
+        self.cursor = head;
+        self.joined_at = head;
+        self.phase = Phase::Live;
+    }
+
     /// A record arrived. `None`: it is had already, or a shadow of one that is.
     pub(crate) fn record(&mut self, seq: Seq, body: Body) -> Option<Event> {
         if self.cursor.is_some_and(|cursor| seq <= cursor) || !self.see(seq) {

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::{
-    Event, Limits, SendResult, View,
+    Change, Event, Limits, SendResult, View,
     session::{Output, Session},
 };
 
@@ -23,13 +23,9 @@ fn channel(number: i64) -> ChannelId {
 }
 
 fn message(channel: ChannelId, id: u128) -> Body {
-    Body::Message {
-        channel,
-        message_id: MessageId(Uuid::from_u128(id)),
-        user: UserId::new(1).expect("from 1"),
-        text: id.to_string(),
-        ts_ms: 0,
-    }
+    let user = UserId::new(1).expect("from 1");
+    let message_id = MessageId(Uuid::from_u128(id));
+    Body::message(channel, message_id, user, id.to_string(), 0)
 }
 
 fn hello() -> Hello {
@@ -133,7 +129,7 @@ struct Delivery {
 impl Delivery {
     fn new(since: Option<Seq>) -> Self {
         let channel = channel(5);
-        let mut session = Session::new(Limits::default(), 1);
+        let mut session = Session::new(Limits::default(), true, 1);
         session.join(channel, since, false);
         Self {
             session,
@@ -217,7 +213,7 @@ impl Delivery {
             Step::Sync => self.sync(),
             Step::Cut => {
                 if self.up {
-                    self.session.disconnected();
+                    self.session.disconnected(self.now);
                     self.take();
                     (self.up, self.joined) = (false, false);
                 }
@@ -448,7 +444,7 @@ impl Sends {
             in_flight: window,
             ..Limits::default()
         };
-        let mut session = Session::new(limits, 3);
+        let mut session = Session::new(limits, true, 3);
         let now = Instant::now();
         session.connected(hello(), now);
         Self {
@@ -478,7 +474,7 @@ impl Sends {
                 let id = MessageId(Uuid::from_u128(self.pushed.len() as u128 + 1));
                 let order = self
                     .session
-                    .send(channel(number), "hi".to_owned(), id, false);
+                    .send(channel(number), Change::message("hi"), id, false);
                 self.pushed.push((order, id, channel(number)));
             }
             Move::Write(count) => {
@@ -503,7 +499,7 @@ impl Sends {
                 self.wire.clear();
                 self.replies.clear();
                 self.in_flight = 0;
-                self.session.disconnected();
+                self.session.disconnected(self.now);
                 assert_eq!(self.session.next_frame(self.now), None);
                 self.session.connected(hello(), self.now);
             }
@@ -699,7 +695,8 @@ fn message_that_no_frame_can_hold_is_refused_here() {
     let mut sends = Sends::new(4);
     let text = "\u{1}".repeat(16 * 1024);
     let id = MessageId(Uuid::from_u128(1));
-    sends.session.send(channel(1), text, id, false);
+    let change = Change::message(text);
+    sends.session.send(channel(1), change, id, false);
     assert_eq!(sends.session.next_frame(sends.now), None);
     sends.outputs();
     let error = sends.settled[&0].result.clone().expect_err("too long");
@@ -710,7 +707,7 @@ fn message_that_no_frame_can_hold_is_refused_here() {
 #[test]
 fn earlier_join_does_not_speak_for_a_later_one() {
     let (mut session, now, id) = (
-        Session::new(Limits::default(), 1),
+        Session::new(Limits::default(), true, 1),
         Instant::now(),
         channel(5),
     );
@@ -763,11 +760,11 @@ fn earlier_join_does_not_speak_for_a_later_one() {
 fn server_that_knows_less_decides_where_we_stand() {
     let id = channel(5);
     for head in [Some(Seq(3)), None] {
-        let (mut session, now) = (Session::new(Limits::default(), 1), Instant::now());
+        let (mut session, now) = (Session::new(Limits::default(), true, 1), Instant::now());
         session.join(id, Some(Seq(100)), false);
         session.connected(hello(), now);
         for (head, recovered) in [(Some(Seq(100)), true), (head, false)] {
-            session.disconnected();
+            session.disconnected(now);
             session.connected(hello(), now);
             let (asked, _) = request(&session.next_frame(now).expect("a join"));
             let joined = JoinReply {
@@ -787,7 +784,7 @@ fn server_that_knows_less_decides_where_we_stand() {
         );
         let seq = Seq(4);
         session.on_frame(ServerFrame::Synced { channel: id, seq }, now);
-        session.disconnected();
+        session.disconnected(now);
         session.connected(hello(), now);
         let (_, frame) = request(&session.next_frame(now).expect("a join"));
         assert!(
@@ -799,7 +796,7 @@ fn server_that_knows_less_decides_where_we_stand() {
 
 #[test]
 fn socket_that_was_told_left_asks_again_from_its_cursor() {
-    let (mut session, now) = (Session::new(Limits::default(), 1), Instant::now());
+    let (mut session, now) = (Session::new(Limits::default(), true, 1), Instant::now());
     let id = channel(5);
     session.join(id, None, false);
     session.connected(hello(), now);
@@ -840,7 +837,7 @@ fn socket_that_was_told_left_asks_again_from_its_cursor() {
 #[test]
 fn leave_then_join_asks_in_that_order() {
     let (mut session, now, id) = (
-        Session::new(Limits::default(), 1),
+        Session::new(Limits::default(), true, 1),
         Instant::now(),
         channel(5),
     );
@@ -864,12 +861,17 @@ fn leave_then_join_asks_in_that_order() {
 #[test]
 fn nothing_is_written_after_a_goodbye() {
     let (mut session, now, id) = (
-        Session::new(Limits::default(), 1),
+        Session::new(Limits::default(), true, 1),
         Instant::now(),
         channel(5),
     );
     session.connected(hello(), now);
-    let first = session.send(id, "first".to_owned(), MessageId(Uuid::from_u128(1)), false);
+    let first = session.send(
+        id,
+        Change::message("first"),
+        MessageId(Uuid::from_u128(1)),
+        false,
+    );
     let (asked, _) = request(&session.next_frame(now).expect("a message"));
     let goodbye = Goodbye {
         reason: "restart".to_owned(),
@@ -878,7 +880,7 @@ fn nothing_is_written_after_a_goodbye() {
     session.on_frame(ServerFrame::Goodbye(goodbye), now);
     session.send(
         id,
-        "second".to_owned(),
+        Change::message("second"),
         MessageId(Uuid::from_u128(2)),
         false,
     );
@@ -904,7 +906,7 @@ fn nothing_is_written_after_a_goodbye() {
     assert!(settled, "{:?}", session.outputs);
 
     // The rest goes out on the next connection.
-    session.disconnected();
+    session.disconnected(now);
     assert_eq!(
         session.take_goodbye_delay(),
         Some(Duration::from_millis(70))
@@ -929,7 +931,7 @@ fn memory_of_a_channel_is_bounded() {
         seqs_per_channel: 200,
         ..Limits::default()
     };
-    let (mut session, now, id) = (Session::new(limits, 1), Instant::now(), channel(5));
+    let (mut session, now, id) = (Session::new(limits, true, 1), Instant::now(), channel(5));
     session.join(id, None, false);
     session.connected(hello(), now);
     let (asked, _) = request(&session.next_frame(now).expect("a join"));

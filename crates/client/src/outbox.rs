@@ -4,15 +4,14 @@ use std::{
 };
 
 use hubbub_protocol::{
-    ChannelId, ClientFrame, ErrorBody, ErrorCode, MessageId, MessageReply, Outcome, RequestId,
-    SendMessage,
+    ChannelId, ErrorBody, ErrorCode, MessageId, MessageReply, Outcome, RequestId, Seq,
 };
 use rand::Rng;
 use tokio::time::Instant;
 
-use crate::{Backoff, SendResult, Sent, pacer::Pacer};
+use crate::{Backoff, Change, SendResult, Sent, pacer::Pacer};
 
-/// Messages on their way, in the order in which the application sent them: each is sent again,
+/// Messages and changes on their way, in the order in which the application sent them: each is sent again,
 /// under the same id, until the server's answer is definite. No I/O.
 #[derive(Debug)]
 pub(crate) struct Outbox {
@@ -57,24 +56,18 @@ struct Entry {
     message_id: MessageId,
     /// A copy may be in the log.
     retry: bool,
-    text: String,
+    change: Change,
     in_flight: bool,
     backoff: Backoff,
 }
 
 impl Entry {
     fn encode(&mut self, request: i64) -> String {
-        let frame = ClientFrame::Message(SendMessage {
-            channel: self.channel,
-            // Lent to the frame, so that a text is not copied for each attempt.
-            text: std::mem::take(&mut self.text),
-            client_msg_id: Some(self.message_id),
-            retry: self.retry,
-        });
+        // Lent to the frame, so that a text is not copied for each attempt.
+        let lent = std::mem::replace(&mut self.change, Change::Delete { target: Seq::ZERO });
+        let frame = lent.into_frame(self.channel, self.message_id, self.retry);
         let json = frame.encode(Some(&RequestId::Number(request)));
-        if let ClientFrame::Message(message) = frame {
-            self.text = message.text;
-        }
+        self.change = Change::of(frame).expect("it was made of a change");
         json
     }
 }
@@ -102,12 +95,12 @@ impl Outbox {
         }
     }
 
-    /// Takes a message whose text has been checked; the caller bounds how many. Returns the
-    /// number by which its settlement is named.
+    /// Takes a change that has been checked; the caller bounds how many. Returns the number by
+    /// which its settlement is named.
     pub(crate) fn push(
         &mut self,
         channel: ChannelId,
-        text: String,
+        change: Change,
         message_id: MessageId,
         retry: bool,
     ) -> u64 {
@@ -119,7 +112,7 @@ impl Outbox {
                 channel,
                 message_id,
                 retry,
-                text,
+                change,
                 in_flight: false,
                 backoff: self.backoff.clone(),
             },

@@ -4,18 +4,25 @@ use std::{
 };
 
 use hubbub_protocol::{
-    ChannelId, ClientFrame, ErrorBody, ErrorCode, Goodbye, Hello, JoinReply, MessageId,
-    MessageReply, RequestId, Seq, ServerFrame,
+    ChannelId, ClientFrame, ErrorBody, ErrorCode, Goodbye, Hello, JoinReply, Joined, MessageId,
+    MessageReply, PresenceState, RequestId, Seq, ServerFrame, UserId, WatchReply,
 };
 use rand::{SeedableRng, rngs::SmallRng};
 use tokio::time::Instant;
 
 use crate::{
-    Backoff, Event, Limits, SendResult,
+    Backoff, Change, Event, Limits, SendResult,
     listening::{Listening, Phase},
+    marks::Marks,
     outbox::{Next, Outbox},
     pacer::Pacer,
+    standing::Standing,
 };
+
+/// Of one channel, `typing` is said at most so often: a server drops what comes sooner.
+const TYPING: Duration = Duration::from_secs(3);
+/// Channels whose `typing` waits to be written; more than a person types in at once.
+const TYPING_CHANNELS: usize = 16;
 
 /// What a session decided.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,6 +38,9 @@ enum Request {
     Join(ChannelId),
     Leave(ChannelId),
     Send(u64),
+    Mark(ChannelId),
+    Watch,
+    Presence,
 }
 
 /// The protocol as a client speaks it, over any number of connections: what to write, what to
@@ -50,6 +60,15 @@ pub(crate) struct Session {
     joins: VecDeque<ChannelId>,
     join_pacer: Pacer,
     outbox: Outbox,
+    /// Whether `synced` marks a channel as delivered.
+    marks_delivered: bool,
+    marks: Marks,
+    watched: Standing<Vec<UserId>>,
+    presence: Standing<PresenceState>,
+    /// To be written, oldest first; forgotten with the connection.
+    typing: VecDeque<ChannelId>,
+    /// When it was last said, of the channels of a moment ago.
+    typed: BTreeMap<ChannelId, Instant>,
     /// Decisions that nobody has taken yet; bounded, since nothing is read until they are.
     pub(crate) outputs: VecDeque<Output>,
     /// The server is about to close, and since when that is known: nothing more is written, so
@@ -62,7 +81,7 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(limits: Limits, seed: u64) -> Self {
+    pub(crate) fn new(limits: Limits, marks_delivered: bool, seed: u64) -> Self {
         let backoff = Backoff::new(limits.backoff_first, limits.backoff_cap);
         Self {
             rng: SmallRng::seed_from_u64(seed),
@@ -74,6 +93,12 @@ impl Session {
             joins: VecDeque::new(),
             join_pacer: Pacer::default(),
             outbox: Outbox::new(limits.in_flight, backoff),
+            marks_delivered,
+            marks: Marks::default(),
+            watched: Standing::new(),
+            presence: Standing::new(),
+            typing: VecDeque::new(),
+            typed: BTreeMap::new(),
             outputs: VecDeque::new(),
             goodbye: None,
             rate_delay: None,
@@ -90,18 +115,22 @@ impl Session {
 
     /// Listens to a channel from now on, over all reconnects. A second call replaces the first.
     pub(crate) fn join(&mut self, channel: ChannelId, since: Option<Seq>, ordered: bool) {
-        let listening = Listening::new(
-            since,
-            ordered,
-            self.limits.ids_per_channel,
-            self.limits.seqs_per_channel,
-            Backoff::new(self.limits.backoff_first, self.limits.backoff_cap),
-        );
+        let listening = self.listening(since, ordered);
         self.channels.insert(channel, listening);
         self.joins.retain(|c| *c != channel);
         if self.max_frame_bytes.is_some() {
             self.joins.push_back(channel);
         }
+    }
+
+    fn listening(&self, since: Option<Seq>, ordered: bool) -> Listening {
+        Listening::new(
+            since,
+            ordered,
+            self.limits.ids_per_channel,
+            self.limits.seqs_per_channel,
+            Backoff::new(self.limits.backoff_first, self.limits.backoff_cap),
+        )
     }
 
     /// Listens no more; nothing of the channel is given from here on.
@@ -115,15 +144,40 @@ impl Session {
         }
     }
 
-    /// Sends a checked text until the answer is definite. The caller bounds how many.
+    /// Sends a checked change until the answer is definite. The caller bounds how many.
     pub(crate) fn send(
         &mut self,
         channel: ChannelId,
-        text: String,
+        change: Change,
         message_id: MessageId,
         retry: bool,
     ) -> u64 {
-        self.outbox.push(channel, text, message_id, retry)
+        self.outbox.push(channel, change, message_id, retry)
+    }
+
+    /// This device came so far; told to the server now or on the next connection.
+    pub(crate) fn mark(&mut self, channel: ChannelId, delivered: Seq, read: Seq) {
+        self.marks.advance(channel, delivered, read);
+    }
+
+    /// Says that the user types, if that was not said a moment ago; lost without a connection.
+    pub(crate) fn typing(&mut self, channel: ChannelId, now: Instant) {
+        self.typed.retain(|_, at| now - *at < TYPING);
+        let is_new = !self.typed.contains_key(&channel);
+        if is_new && self.max_frame_bytes.is_some() && self.typing.len() < TYPING_CHANNELS {
+            self.typed.insert(channel, now);
+            self.typing.push_back(channel);
+        }
+    }
+
+    /// Says whether the user is at this device, now and on every connection.
+    pub(crate) fn set_presence(&mut self, state: PresenceState) {
+        self.presence.set(state);
+    }
+
+    /// Watches these users and no others, now and on every connection.
+    pub(crate) fn watch(&mut self, users: Vec<UserId>) {
+        self.watched.set(users);
     }
 
     /// Sends without an answer: number, and whether a copy may be in the log.
@@ -140,16 +194,34 @@ impl Session {
         self.goodbye = None;
         self.rate_delay = None;
         self.joins = self.channels.keys().copied().collect();
+        self.presence.connected();
+        self.watched.connected();
         self.event(Event::Connected(hello));
     }
 
     /// The connection is gone. Unacknowledged sends and all joins are kept for the next one.
-    pub(crate) fn disconnected(&mut self) {
+    pub(crate) fn disconnected(&mut self, now: Instant) {
         self.max_frame_bytes = None;
         self.progress = None;
-        self.requests.clear();
         self.joins.clear();
-        for channel in std::mem::take(&mut self.leaves) {
+        self.typing.clear();
+        self.marks.disconnected(now);
+        // A leave that was written has no answer to wait for: the server listens for nobody whose
+        // connection is gone.
+        let requests = std::mem::take(&mut self.requests).into_iter();
+        let mut left: Vec<_> = requests
+            .filter_map(|(id, request)| match request {
+                Request::Leave(channel) => Some((id, channel)),
+                _ => None,
+            })
+            .collect();
+        left.sort_unstable();
+        let unwritten = std::mem::take(&mut self.leaves);
+        for channel in left
+            .into_iter()
+            .map(|(_, channel)| channel)
+            .chain(unwritten)
+        {
             self.event(Event::Left { channel });
         }
         for listening in self.channels.values_mut() {
@@ -197,6 +269,9 @@ impl Session {
                 return Some(self.request(frame, Request::Join(channel), now));
             }
         }
+        if let Some(frame) = self.next_standing(now, &id) {
+            return Some(frame);
+        }
         loop {
             match self.outbox.next(now, self.next_request, max_frame_bytes)? {
                 Next::Frame { order, frame } => {
@@ -205,6 +280,27 @@ impl Session {
                 Next::Settled { order, result } => self.settled(order, result),
             }
         }
+    }
+
+    /// What the server is to know, apart from joins and the log. All of it is rare or paced, so
+    /// that sends, which come after, do not wait for it.
+    fn next_standing(&mut self, now: Instant, id: &RequestId) -> Option<String> {
+        if let Some(state) = self.presence.next(now) {
+            let frame = ClientFrame::Presence { state: *state }.encode(Some(id));
+            return Some(self.request(frame, Request::Presence, now));
+        }
+        if let Some(users) = self.watched.next(now) {
+            let users = users.clone();
+            let frame = ClientFrame::Watch { users }.encode(Some(id));
+            return Some(self.request(frame, Request::Watch, now));
+        }
+        if let Some(mark) = self.marks.next(now) {
+            let frame = ClientFrame::Mark(mark).encode(Some(id));
+            return Some(self.request(frame, Request::Mark(mark.channel), now));
+        }
+        // Without an id: there is no answer to it.
+        let channel = self.typing.pop_front()?;
+        Some(ClientFrame::Typing { channel }.encode(None))
     }
 
     fn request(&mut self, frame: String, request: Request, now: Instant) -> String {
@@ -244,6 +340,9 @@ impl Session {
         joins
             .chain(paced)
             .filter(|at| *at > now)
+            .chain(self.marks.next_due(now))
+            .chain(self.presence.next_due(now))
+            .chain(self.watched.next_due(now))
             .chain(self.outbox.next_due(now))
             .min()
     }
@@ -280,6 +379,9 @@ impl Session {
             ServerFrame::Synced { channel, seq } => {
                 if let Some(listening) = self.live(channel) {
                     listening.synced(seq);
+                    if self.marks_delivered && seq > Seq::ZERO {
+                        self.marks.advance(channel, seq, Seq::ZERO);
+                    }
                     self.event(Event::Synced { channel, seq });
                 }
             }
@@ -302,9 +404,29 @@ impl Session {
                 self.goodbye = Some((goodbye.clone(), now));
                 self.event(Event::Goodbye(goodbye));
             }
+            ServerFrame::Joined(joined) => self.on_joined(joined),
+            ServerFrame::Receipt(receipt) => self.event(Event::Receipt(receipt)),
+            ServerFrame::Typing(typing) => {
+                if self.live(typing.channel).is_some() {
+                    self.event(Event::Typing(typing));
+                }
+            }
+            ServerFrame::Presence(presence) => self.event(Event::Presence(presence)),
             // A second hello says nothing new; a type of a newer server is ignored.
             ServerFrame::Hello(_) | ServerFrame::Pong | ServerFrame::Unknown(_) => {}
         }
+    }
+
+    /// The server joined us to a direct channel. One that we listen to, or are about to, is joined
+    /// by our own request, which knows the cursor.
+    fn on_joined(&mut self, joined: Joined) {
+        if self.channels.contains_key(&joined.channel) {
+            return;
+        }
+        let mut listening = self.listening(None, false);
+        listening.placed(joined.head);
+        self.channels.insert(joined.channel, listening);
+        self.event(Event::Direct(joined));
     }
 
     /// The channel, if its join has been answered.
@@ -343,8 +465,37 @@ impl Session {
                     self.settled(order, result);
                 }
             }
+            (Some((_, Request::Mark(channel))), result) => {
+                self.marks
+                    .on_reply(channel, result.as_ref().map(|_| ()), now);
+            }
+            (Some((_, Request::Watch)), result) => match read::<WatchReply>(result) {
+                Ok(reply) => {
+                    for presence in reply.users {
+                        self.event(Event::Presence(presence));
+                    }
+                }
+                Err(error) => {
+                    let delay = retry_after(&error);
+                    self.refused(error, |session| session.watched.refused(now, delay));
+                }
+            },
+            (Some((_, Request::Presence)), Err(error)) => {
+                let delay = retry_after(&error);
+                self.refused(error, |session| session.presence.refused(now, delay));
+            }
+            (Some((_, Request::Presence)), Ok(_)) => {}
             (None, Err(error)) if reply_to.is_none() => self.event(Event::ServerError(error)),
             (None, _) => tracing::debug!("reply to a request that is not ours"),
+        }
+    }
+
+    /// Something standing was refused: for now, or for good, which the application ought to know.
+    fn refused(&mut self, error: ErrorBody, again: impl FnOnce(&mut Self)) {
+        if error.retryable {
+            again(self);
+        } else {
+            self.event(Event::ServerError(error));
         }
     }
 
@@ -374,6 +525,7 @@ impl Session {
             }
             Err(error) => {
                 self.channels.remove(&channel);
+                self.marks.forget(channel);
                 Event::JoinFailed { channel, error }
             }
         };
@@ -398,6 +550,10 @@ impl Session {
             .get(&channel)
             .map_or((0, 0), Listening::remembered)
     }
+}
+
+fn retry_after(error: &ErrorBody) -> Option<Duration> {
+    error.retry_after_ms.map(Duration::from_millis)
 }
 
 /// The fields of an `ok` reply. One that cannot be read is an error that says nothing about

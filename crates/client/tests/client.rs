@@ -187,13 +187,9 @@ fn channel() -> ChannelId {
 }
 
 fn body(seq: u64) -> Body {
-    Body::Message {
-        channel: channel(),
-        message_id: MessageId(Uuid::from_u128(seq.into())),
-        user: UserId::new(2).expect("from 1"),
-        text: format!("message {seq}"),
-        ts_ms: 1,
-    }
+    let user = UserId::new(2).expect("from 1");
+    let message_id = MessageId(Uuid::from_u128(seq.into()));
+    Body::message(channel(), message_id, user, format!("message {seq}"), 1)
 }
 
 async fn event(events: &mut Events) -> Event {

@@ -34,6 +34,16 @@ pub struct Config {
 }
 
 impl Config {
+    /// The topic of the marks that belongs to this one of records: as many partitions, the same
+    /// keys. Its seqs mean nothing.
+    pub fn marks(&self) -> Self {
+        Self {
+            topic: hubbub_protocol::marks_topic(&self.topic),
+            base: 0,
+            ..self.clone()
+        }
+    }
+
     pub(crate) fn seq(&self, offset: i64) -> Seq {
         Seq(u64::try_from(offset).unwrap_or(0) + 1 + self.base)
     }
@@ -85,6 +95,17 @@ fn linger_ms() -> &'static str {
     if planted(Mutant::M1) { "300" } else { "0" }
 }
 
+/// What becomes of a partition whose log does not hold the position in the store: it was deleted
+/// up to there, or lost and made anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misfit {
+    /// It is refused: somebody must look, since records may be lost or their seqs be taken.
+    Refuse,
+    /// It is read from its first record on. For records that may be applied twice and whose loss
+    /// later ones make good.
+    Begin,
+}
+
 /// How a consumer takes part in its group.
 #[derive(Debug, Clone)]
 pub struct ConsumerConfig {
@@ -99,6 +120,8 @@ pub struct ConsumerConfig {
     pub heartbeat: Duration,
     /// Records in one vector of a partition's queue, at most; from 1.
     pub batch_records: usize,
+    /// Where the log does not hold the store's position.
+    pub misfit: Misfit,
 }
 
 impl ConsumerConfig {

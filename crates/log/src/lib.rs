@@ -26,7 +26,7 @@ mod slot;
 pub use admin::{TopicFacts, Watermarks, create_topic, topic_facts, watermarks};
 pub use appender::{Appended, Appender, Rejected, Report};
 pub use check::check_positions;
-pub use config::{Config, ConsumerConfig};
+pub use config::{Config, ConsumerConfig, Misfit};
 pub use consumer::{
     CLOSED_TWICE, CONSUMER_STOP, Consumer, ConsumerEvent, ConsumerHandle, Positions,
 };

@@ -29,7 +29,7 @@ use tokio::{
 };
 
 use crate::{
-    ConsumerConfig, ConsumerEvent, Error, LogRecord, Metrics, Positions,
+    ConsumerConfig, ConsumerEvent, Error, LogRecord, Metrics, Misfit, Positions,
     client::{log_error, log_line},
     consumer::Orders,
     metrics::Outcome,
@@ -348,10 +348,11 @@ impl Member {
             let config = self.config.log.clone();
             let consumer = Arc::clone(&self.consumer);
             let positions = Arc::clone(&self.positions);
+            let misfit = self.config.misfit;
             let question = move || Answer {
                 partition,
                 generation,
-                start: resolve(&config, &consumer, &*positions, partition),
+                start: resolve(&config, &consumer, &*positions, partition, misfit),
             };
             self.questions.spawn_blocking_on(question, &self.runtime);
         }
@@ -381,11 +382,19 @@ impl Member {
         }
         match answer.start {
             Start::At(offset) => self.read_from(partition, offset),
-            Start::Short(error) => {
-                if slot.is_short() {
-                    self.refuse(partition, error);
+            Start::Short { error, low } => match (slot.is_short(), self.config.misfit) {
+                (false, _) => {}
+                (true, Misfit::Refuse) => self.refuse(partition, error),
+                (true, Misfit::Begin) => {
+                    let topic = &self.config.log.topic;
+                    tracing::warn!(
+                        log.partition = partition,
+                        low,
+                        "topic {topic} ends below the position: it is read from its beginning"
+                    );
+                    self.read_from(partition, low);
                 }
-            }
+            },
             Start::Refused(error) => self.refuse(partition, error),
             Start::Unknown(error) => {
                 self.metrics.unresolved.inc();

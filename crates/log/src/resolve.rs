@@ -4,7 +4,7 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 
 use crate::{
-    Config, Positions,
+    Config, Misfit, Positions,
     check::{REMEDY, too_short},
 };
 
@@ -18,7 +18,12 @@ pub(crate) enum Start {
     At(i64),
     /// The log ends below the position. A broker that has just become leader may say so for a
     /// moment, so the caller asks again before it believes it.
-    Short(String),
+    Short {
+        /// What does not fit, with the remedy.
+        error: String,
+        /// The first offset that there is.
+        low: i64,
+    },
     /// Nowhere: the log does not fit the store.
     Refused(String),
     /// The store or the broker did not say; ask again.
@@ -31,25 +36,45 @@ pub(crate) fn resolve<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     positions: &dyn Positions,
     partition: i32,
+    misfit: Misfit,
 ) -> Start {
     let position = match positions.positions(&[partition]) {
         Ok(found) => found.get(&partition).copied(),
         Err(error) => return Start::Unknown(format!("read the position: {error}")),
     };
     match consumer.fetch_watermarks(&config.topic, partition, WATERMARKS) {
-        Ok((low, high)) => decide(&config.topic, partition, position, low, high),
+        Ok((low, high)) => decide(&config.topic, partition, position, low, high, misfit),
         Err(error) => Start::Unknown(format!("read the ends of the partition: {error}")),
     }
 }
 
-fn decide(topic: &str, partition: i32, position: Option<i64>, low: i64, high: i64) -> Start {
+fn decide(
+    topic: &str,
+    partition: i32,
+    position: Option<i64>,
+    low: i64,
+    high: i64,
+    misfit: Misfit,
+) -> Start {
     match position {
+        Some(at) if at > high => {
+            let error = too_short(topic, partition, high, at);
+            Start::Short { error, low }
+        }
+        at if misfit == Misfit::Begin && at.unwrap_or(0) < low => {
+            tracing::warn!(
+                log.partition = partition,
+                position = at,
+                low,
+                "topic {topic} begins above the position: what was before is skipped"
+            );
+            Start::At(low)
+        }
         None if low > 0 => Start::Refused(format!(
             "partition {partition} of topic {topic} begins at offset {low} and the store has no position in it: \
              what was before can never be stored; {REMEDY}"
         )),
         None => Start::At(0),
-        Some(at) if at > high => Start::Short(too_short(topic, partition, high, at)),
         Some(at) if at < low => Start::Refused(format!(
             "partition {partition} of topic {topic} begins at offset {low} and the store's position is {at}: \
              records were deleted before they were stored (retention too short); {REMEDY}"
@@ -64,7 +89,7 @@ mod tests {
 
     #[test]
     fn partition_starts_only_where_the_store_and_the_log_agree() {
-        let at = |position, low, high| decide("t", 3, position, low, high);
+        let at = |position, low, high| decide("t", 3, position, low, high, Misfit::Refuse);
         assert_eq!(at(None, 0, 0), Start::At(0));
         assert_eq!(at(None, 0, 9), Start::At(0));
         assert_eq!(at(Some(0), 0, 9), Start::At(0));
@@ -76,9 +101,21 @@ mod tests {
             };
             assert!(error.contains("hubbub admin new-log"), "{error}");
         }
-        let Start::Short(error) = at(Some(10), 4, 9) else {
+        let Start::Short { error, low } = at(Some(10), 4, 9) else {
             panic!("the log is shorter than the position");
         };
         assert!(error.contains("offset 9") && error.contains("position is 10"));
+        assert_eq!(low, 4);
+    }
+
+    #[test]
+    fn partition_that_may_begin_anew_starts_at_what_there_is() {
+        let at = |position, low, high| decide("t", 3, position, low, high, Misfit::Begin);
+        assert_eq!(at(None, 0, 9), Start::At(0));
+        assert_eq!(at(None, 4, 9), Start::At(4));
+        assert_eq!(at(Some(3), 4, 9), Start::At(4));
+        assert_eq!(at(Some(5), 4, 9), Start::At(5));
+        let short = at(Some(10), 4, 9);
+        assert!(matches!(short, Start::Short { low: 4, .. }), "{short:?}");
     }
 }

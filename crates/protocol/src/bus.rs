@@ -1,7 +1,9 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Body, ChannelId, MessageId, PodId, Seq, UserId};
+use crate::{
+    Body, ChannelId, DeviceId, MessageId, PodId, Receipt, Seq, Typing, UserId, UserPresence,
+};
 
 /// Identity of a record within its channel: a retry has the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -56,6 +58,11 @@ pub enum ChannelEvent {
     },
     /// The consumer stored something.
     Stored(Stored),
+    /// Somebody is typing. Live only; the payload itself is the server frame.
+    Typing(Typing),
+    /// A device came further (direct channels). Live only; the payload itself is the server
+    /// frame.
+    Receipt(Receipt),
     /// A type that this build does not know; a newer pod sent it.
     Unknown,
 }
@@ -76,6 +83,9 @@ impl ChannelEvent {
             from: Option<Seq>,
             through: Option<Seq>,
             seqs: Option<Vec<Seq>>,
+            device: Option<DeviceId>,
+            delivered: Option<Seq>,
+            read: Option<Seq>,
         }
         let peek: Peek<'_> = serde_json::from_slice(payload).map_err(|e| e.to_string())?;
         if peek.channel != channel {
@@ -86,6 +96,25 @@ impl ChannelEvent {
         }
         let stored = peek.r#type == "stored";
         let left = peek.r#type == "member_left";
+        match &*peek.r#type {
+            "typing" => {
+                let user = peek.user.ok_or("typing without user")?;
+                return Ok(Self::Typing(Typing { channel, user }));
+            }
+            "receipt" => {
+                let (Some(user), Some(device)) = (peek.user, peek.device) else {
+                    return Err("receipt without user or device".to_owned());
+                };
+                return Ok(Self::Receipt(Receipt {
+                    channel,
+                    user,
+                    device,
+                    delivered: peek.delivered.unwrap_or_default(),
+                    read: peek.read.unwrap_or_default(),
+                }));
+            }
+            _ => {}
+        }
         match peek {
             Peek {
                 from: Some(from),
@@ -134,6 +163,41 @@ pub enum UserEvent {
         /// The channel.
         channel: ChannelId,
     },
+    /// A device of the user came further in a channel: news for the user's other devices.
+    Receipt {
+        /// Where.
+        channel: ChannelId,
+        /// Which device.
+        device: DeviceId,
+        /// Everything through this seq reached the device.
+        delivered: Seq,
+        /// Everything through this seq was read.
+        read: Seq,
+    },
+}
+
+impl UserEvent {
+    /// Reads a payload from `user-<id>`. `Err` names what is wrong with it: it is to be counted
+    /// and dropped. `None`: a type that this build does not know; a newer pod sent it.
+    pub fn decode(payload: &[u8]) -> Result<Option<Self>, String> {
+        #[derive(Deserialize)]
+        struct Peek<'a> {
+            #[serde(borrow)]
+            r#type: std::borrow::Cow<'a, str>,
+        }
+        let peek: Peek<'_> = serde_json::from_slice(payload).map_err(|e| e.to_string())?;
+        match &*peek.r#type {
+            "revoked" | "channel_added" | "receipt" => serde_json::from_slice(payload)
+                .map(Some)
+                .map_err(|e| e.to_string()),
+            _ => Ok(None),
+        }
+    }
+
+    /// The payload for `user-<id>`.
+    pub fn encode(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("an event has only string keys")
+    }
 }
 
 /// What arrives on `pods` and `pod-<id>`.
@@ -181,6 +245,27 @@ pub enum Question {
         /// The user that was removed.
         user: UserId,
     },
+    /// "Which of your sockets listen to this channel?"
+    Who {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// "What is the state of these users on your sockets?"
+    Presence {
+        /// At most [`crate::limits::WATCHED_USERS`] of one socket, but a pod may ask for more.
+        users: Vec<UserId>,
+    },
+}
+
+/// A socket that listens to a channel, as its pod tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListeningSocket {
+    /// The socket's connection id.
+    pub socket: String,
+    /// Whose it is.
+    pub user: UserId,
+    /// On which device.
+    pub device: DeviceId,
 }
 
 /// A pod's answer.
@@ -191,6 +276,19 @@ pub enum Answer {
     Evicted {
         /// Sockets of the user that were listening.
         sockets: u64,
+    },
+    /// The pod's sockets that listen to the channel.
+    Who {
+        /// At most [`crate::limits::WHO_SOCKETS`].
+        sockets: Vec<ListeningSocket>,
+        /// Whether there are more.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        truncated: bool,
+    },
+    /// The users' states on the pod; who is not named is offline there.
+    Presence {
+        /// Those of the users asked about who are connected to the pod.
+        states: Vec<UserPresence>,
     },
 }
 
@@ -228,6 +326,39 @@ mod tests {
     }
 
     #[test]
+    fn events_about_people_survive_the_bus() {
+        let channel = CHANNEL.parse().expect("an id");
+        let user = UserId::new(1).expect("from 1");
+        let device: DeviceId = "phone".parse().expect("a device");
+        let typing = Typing { channel, user };
+        let event = ChannelEvent::decode(channel, typing.frame().as_bytes());
+        assert_eq!(event, Ok(ChannelEvent::Typing(typing)));
+        let receipt = Receipt {
+            channel,
+            user,
+            device: device.clone(),
+            delivered: Seq(9),
+            read: Seq(4),
+        };
+        let event = ChannelEvent::decode(channel, receipt.frame().as_bytes());
+        assert_eq!(event, Ok(ChannelEvent::Receipt(receipt)));
+        for event in [
+            UserEvent::Revoked {},
+            UserEvent::ChannelAdded { channel },
+            UserEvent::Receipt {
+                channel,
+                device,
+                delivered: Seq(9),
+                read: Seq(4),
+            },
+        ] {
+            assert_eq!(UserEvent::decode(&event.encode()), Ok(Some(event)));
+        }
+        assert_eq!(UserEvent::decode(br#"{"type":"confetti"}"#), Ok(None));
+        assert!(UserEvent::decode(br#"{"type":"receipt"}"#).is_err());
+    }
+
+    #[test]
     fn malformed_event_is_an_error_and_a_new_type_is_not() {
         let channel = CHANNEL.parse().expect("an id");
         for bad in [
@@ -235,6 +366,8 @@ mod tests {
             "[]",
             "{}",
             r#"{"type":"stored","channel":"C000000005"}"#,
+            r#"{"type":"typing","channel":"C000000005"}"#,
+            r#"{"type":"receipt","channel":"C000000005","user":"U000000001"}"#,
         ] {
             assert!(
                 ChannelEvent::decode(channel, bad.as_bytes()).is_err(),

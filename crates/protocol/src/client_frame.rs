@@ -1,9 +1,12 @@
 //! What a client sends.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::value::RawValue;
+use serde::{Deserialize, Serialize};
 
-use crate::{ChannelId, ErrorBody, ErrorCode, MessageId, Seq, TextError, check_text, limits};
+use crate::{
+    ChannelId, DeleteMessage, EditMessage, ErrorBody, ErrorCode, Mark, MessageId, PresenceState,
+    React, SendMessage, Seq, UserId, limits,
+    request::{Raw, optional, required},
+};
 
 /// The id that a client gives a request: an integer, or a string up to 64 bytes. Without one
 /// there is no reply.
@@ -25,19 +28,6 @@ pub struct FrameError {
     pub error: ErrorBody,
 }
 
-/// The fields of a send, over WebSocket and HTTP alike. The text has been checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendMessage {
-    /// Where to.
-    pub channel: ChannelId,
-    /// 1 to [`limits::TEXT_BYTES`] bytes.
-    pub text: String,
-    /// The id that the client chose, if it chose one.
-    pub client_msg_id: Option<MessageId>,
-    /// Whether this is a resend: appended again, but not published.
-    pub retry: bool,
-}
-
 /// A request of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientFrame {
@@ -57,133 +47,31 @@ pub enum ClientFrame {
     },
     /// Say something.
     Message(SendMessage),
+    /// Give a message another text.
+    Edit(EditMessage),
+    /// Delete a message.
+    Delete(DeleteMessage),
+    /// Give a reaction, or take it back.
+    Reaction(React),
+    /// Say how far this device came.
+    Mark(Mark),
+    /// Say that the user is typing.
+    Typing {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// Say whether the user is at this device.
+    Presence {
+        /// Active or away.
+        state: PresenceState,
+    },
+    /// Watch these users' presence, and no others.
+    Watch {
+        /// At most [`limits::WATCHED_USERS`].
+        users: Vec<UserId>,
+    },
     /// A sign of life.
     Ping,
-}
-
-#[derive(Deserialize)]
-struct Raw<'a> {
-    #[serde(borrow)]
-    id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    r#type: Option<&'a RawValue>,
-    #[serde(borrow)]
-    channel: Option<&'a RawValue>,
-    #[serde(borrow)]
-    text: Option<&'a RawValue>,
-    #[serde(borrow)]
-    client_msg_id: Option<&'a RawValue>,
-    #[serde(borrow)]
-    retry: Option<&'a RawValue>,
-    #[serde(borrow)]
-    since: Option<&'a RawValue>,
-    #[serde(borrow)]
-    ordered: Option<&'a RawValue>,
-}
-
-fn optional<T: DeserializeOwned>(
-    raw: Option<&RawValue>,
-    field: &'static str,
-    expected: &'static str,
-) -> Result<Option<T>, ErrorBody> {
-    match raw {
-        None => Ok(None),
-        Some(raw) if raw.get() == "null" => Ok(None),
-        Some(raw) => serde_json::from_str(raw.get()).map(Some).map_err(|_| {
-            ErrorBody::new(
-                ErrorCode::InvalidField,
-                format!("{field} must be {expected}"),
-            )
-            .field(field)
-        }),
-    }
-}
-
-fn required<T: DeserializeOwned>(
-    raw: Option<&RawValue>,
-    field: &'static str,
-    expected: &'static str,
-) -> Result<T, ErrorBody> {
-    optional(raw, field, expected)?.ok_or_else(|| {
-        ErrorBody::new(
-            ErrorCode::MissingField,
-            format!("{field} is missing: {expected}"),
-        )
-        .field(field)
-    })
-}
-
-const A_CHANNEL: &str = "a channel id such as \"C000000005\"";
-
-impl SendMessage {
-    /// Reads `{text, client_msg_id?, retry?}` (the body of `POST /channels/{id}/messages`).
-    pub fn decode(channel: ChannelId, body: &[u8]) -> Result<Self, ErrorBody> {
-        let raw: Raw<'_> = read(body)?;
-        Self::from_raw(channel, &raw)
-    }
-
-    fn from_raw(channel: ChannelId, raw: &Raw<'_>) -> Result<Self, ErrorBody> {
-        let text: String = required(raw.text, "text", "a string")?;
-        check_text(&text).map_err(|error| {
-            let code = match error {
-                TextError::TooLong => ErrorCode::TextTooLong,
-                TextError::Empty | TextError::Nul => ErrorCode::InvalidField,
-            };
-            let body = ErrorBody::new(code, error.to_string()).field("text");
-            match error {
-                TextError::TooLong => body.limit(limits::TEXT_BYTES as u64),
-                TextError::Empty | TextError::Nul => body,
-            }
-        })?;
-        Ok(Self {
-            channel,
-            text,
-            client_msg_id: optional(raw.client_msg_id, "client_msg_id", "a UUID as a string")?,
-            retry: optional(raw.retry, "retry", "true or false")?.unwrap_or(false),
-        })
-    }
-}
-
-/// Reads a JSON object of bounded depth.
-fn read(json: &[u8]) -> Result<Raw<'_>, ErrorBody> {
-    check_json_depth(json)?;
-    serde_json::from_slice(json).map_err(|error| {
-        ErrorBody::new(
-            ErrorCode::InvalidJson,
-            format!("not a JSON object: {error}"),
-        )
-    })
-}
-
-/// Refuses JSON that nests deeper than [`limits::JSON_DEPTH`], for bodies that another decoder
-/// than this crate's reads. It says nothing of whether they are JSON at all.
-pub fn check_json_depth(json: &[u8]) -> Result<(), ErrorBody> {
-    if too_deep(json) {
-        let error = ErrorBody::new(ErrorCode::InvalidJson, "the JSON nests too deep");
-        return Err(error.limit(limits::JSON_DEPTH as u64));
-    }
-    Ok(())
-}
-
-/// Whether brackets nest deeper than [`limits::JSON_DEPTH`]; text in quotes does not count.
-fn too_deep(json: &[u8]) -> bool {
-    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
-    for &byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if quoted => escaped = true,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => {
-                depth += 1;
-                if depth > limits::JSON_DEPTH {
-                    return true;
-                }
-            }
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    false
 }
 
 impl ClientFrame {
@@ -191,7 +79,7 @@ impl ClientFrame {
     /// are ignored; an unknown `type` is an error that names it.
     pub fn decode(text: &str) -> Result<(Option<RequestId>, Self), FrameError> {
         let bare = |error| FrameError { id: None, error };
-        let raw: Raw<'_> = read(text.as_bytes()).map_err(bare)?;
+        let raw = Raw::read(text.as_bytes()).map_err(bare)?;
         const AN_ID: &str = "an integer or a string of at most 64 bytes";
         let id: Option<RequestId> = optional(raw.id, "id", AN_ID).map_err(bare)?;
         if let Some(RequestId::Text(text)) = &id
@@ -212,36 +100,37 @@ impl ClientFrame {
     fn from_raw(raw: &Raw<'_>) -> Result<Self, ErrorBody> {
         let kind: String = required(raw.r#type, "type", "a string such as \"message\"")?;
         match kind.as_str() {
-            "join" => {
-                let since: Option<u64> =
-                    optional(raw.since, "since", "an integer from 0 to 9007199254740991")?;
-                if since.is_some_and(|s| s > Seq::MAX.0) {
-                    return Err(ErrorBody::new(
-                        ErrorCode::InvalidField,
-                        "since must be an integer from 0 to 9007199254740991",
-                    )
-                    .field("since")
-                    .limit(Seq::MAX.0));
-                }
-                Ok(Self::Join {
-                    channel: required(raw.channel, "channel", A_CHANNEL)?,
-                    since: since.map(Seq),
-                    ordered: optional(raw.ordered, "ordered", "true or false")?.unwrap_or(false),
-                })
-            }
-            "leave" => Ok(Self::Leave {
-                channel: required(raw.channel, "channel", A_CHANNEL)?,
+            "join" => Ok(Self::Join {
+                since: raw.since()?,
+                channel: raw.channel()?,
+                ordered: raw.ordered()?,
             }),
-            "message" => {
-                let channel = required(raw.channel, "channel", A_CHANNEL)?;
-                SendMessage::from_raw(channel, raw).map(Self::Message)
-            }
+            "leave" => Ok(Self::Leave {
+                channel: raw.channel()?,
+            }),
+            "message" => raw.send(raw.channel()?).map(Self::Message),
+            "edit" => raw.edit_of_target(raw.channel()?).map(Self::Edit),
+            "delete" => raw.delete(raw.channel()?).map(Self::Delete),
+            "reaction" => raw.react(raw.channel()?).map(Self::Reaction),
+            "mark" => raw.mark(raw.channel()?).map(Self::Mark),
+            "typing" => Ok(Self::Typing {
+                channel: raw.channel()?,
+            }),
+            "presence" => Ok(Self::Presence {
+                state: raw.state()?,
+            }),
+            "watch" => Ok(Self::Watch {
+                users: raw.users()?,
+            }),
             "ping" => Ok(Self::Ping),
             _ => {
                 let shown: String = kind.chars().take(32).collect();
                 Err(ErrorBody::new(
                     ErrorCode::UnknownType,
-                    format!("type {shown:?} is none of join, leave, message, ping"),
+                    format!(
+                        "type {shown:?} is none of join, leave, message, edit, delete, reaction, \
+                         mark, typing, presence, watch, ping"
+                    ),
                 )
                 .field("type"))
             }
@@ -250,140 +139,123 @@ impl ClientFrame {
 
     /// The text frame of this request, with its id.
     pub fn encode(&self, id: Option<&RequestId>) -> String {
-        #[derive(Serialize)]
-        struct Out<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            id: Option<&'a RequestId>,
-            r#type: &'static str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            channel: Option<ChannelId>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            text: Option<&'a str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            client_msg_id: Option<MessageId>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            since: Option<Seq>,
-            #[serde(skip_serializing_if = "std::ops::Not::not")]
-            ordered: bool,
-            #[serde(skip_serializing_if = "std::ops::Not::not")]
-            retry: bool,
-        }
-        let mut out = Out {
-            id,
-            r#type: "ping",
-            channel: None,
-            text: None,
-            client_msg_id: None,
-            since: None,
-            ordered: false,
-            retry: false,
-        };
-        match self {
+        let out = match self {
             Self::Join {
                 channel,
                 since,
                 ordered,
-            } => {
-                out.r#type = "join";
-                out.channel = Some(*channel);
-                out.since = *since;
-                out.ordered = *ordered;
-            }
-            Self::Leave { channel } => {
-                out.r#type = "leave";
-                out.channel = Some(*channel);
-            }
-            Self::Message(send) => {
-                out.r#type = "message";
-                out.channel = Some(send.channel);
-                out.text = Some(&send.text);
-                out.client_msg_id = send.client_msg_id;
-                out.retry = send.retry;
-            }
-            Self::Ping => {}
-        }
+            } => Out {
+                since: *since,
+                ordered: *ordered,
+                ..Out::new(id, "join", Some(*channel))
+            },
+            Self::Leave { channel } => Out::new(id, "leave", Some(*channel)),
+            Self::Message(send) => Out {
+                text: Some(&send.text),
+                thread: send.thread,
+                client_msg_id: send.client_msg_id,
+                retry: send.retry,
+                ..Out::new(id, "message", Some(send.channel))
+            },
+            Self::Edit(edit) => Out {
+                target: Some(edit.target),
+                text: Some(&edit.text),
+                client_msg_id: edit.client_msg_id,
+                retry: edit.retry,
+                ..Out::new(id, "edit", Some(edit.channel))
+            },
+            Self::Delete(delete) => Out {
+                target: Some(delete.target),
+                client_msg_id: delete.client_msg_id,
+                retry: delete.retry,
+                ..Out::new(id, "delete", Some(delete.channel))
+            },
+            Self::Reaction(react) => Out {
+                target: Some(react.target),
+                reaction: Some(&react.reaction),
+                remove: react.remove,
+                client_msg_id: react.client_msg_id,
+                retry: react.retry,
+                ..Out::new(id, "reaction", Some(react.channel))
+            },
+            Self::Mark(mark) => Out {
+                delivered: mark.delivered,
+                read: mark.read,
+                ..Out::new(id, "mark", Some(mark.channel))
+            },
+            Self::Typing { channel } => Out::new(id, "typing", Some(*channel)),
+            Self::Presence { state } => Out {
+                state: Some(*state),
+                ..Out::new(id, "presence", None)
+            },
+            Self::Watch { users } => Out {
+                users: Some(users),
+                ..Out::new(id, "watch", None)
+            },
+            Self::Ping => Out::new(id, "ping", None),
+        };
         serde_json::to_string(&out).expect("a request has only string keys")
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+/// Every field that some request has.
+#[derive(Serialize)]
+struct Out<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a RequestId>,
+    r#type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<ChannelId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    target: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reaction: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    remove: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client_msg_id: Option<MessageId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<Seq>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    ordered: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    retry: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivered: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<PresenceState>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    users: Option<&'a [UserId]>,
+}
 
-    use super::*;
-
-    fn error_of(text: &str) -> FrameError {
-        ClientFrame::decode(text).expect_err(text)
-    }
-
-    #[test]
-    fn error_names_field_limit_and_id() {
-        let error = error_of(r#"{"id":7,"type":"join","channel":"X"}"#);
-        assert_eq!(error.id, Some(RequestId::Number(7)));
-        assert_eq!(error.error.field.as_deref(), Some("channel"));
-
-        let error = error_of(r#"{"id":"a","type":"join"}"#);
-        assert_eq!(error.error.code, ErrorCode::MissingField);
-
-        let long = "x".repeat(limits::TEXT_BYTES + 1);
-        let text = format!(r#"{{"type":"message","channel":"C000000005","text":"{long}"}}"#);
-        let error = error_of(&text);
-        assert_eq!(error.error.code, ErrorCode::TextTooLong);
-        assert_eq!(error.error.limit, Some(limits::TEXT_BYTES as u64));
-
-        assert_eq!(
-            error_of(r#"{"type":"dance"}"#).error.code,
-            ErrorCode::UnknownType
-        );
-        assert_eq!(error_of("[]").error.code, ErrorCode::InvalidJson);
-        assert_eq!(
-            error_of(&"[".repeat(100_000)).error.code,
-            ErrorCode::InvalidJson
-        );
-        let since = r#"{"type":"join","channel":"C000000005","since":9007199254740992}"#;
-        assert_eq!(error_of(since).error.field.as_deref(), Some("since"));
-        let negative = r#"{"type":"join","channel":"C000000005","since":-1}"#;
-        assert_eq!(error_of(negative).error.field.as_deref(), Some("since"));
-    }
-
-    #[test]
-    fn unknown_fields_are_ignored() {
-        let text = r#"{"type":"leave","channel":"C000000005","mood":{"a":[1]}}"#;
-        let (id, frame) = ClientFrame::decode(text).expect("valid");
-        assert_eq!(id, None);
-        assert_eq!(
-            frame,
-            ClientFrame::Leave {
-                channel: "C000000005".parse().expect("an id")
-            }
-        );
-    }
-
-    #[test]
-    fn text_limit_counts_bytes() {
-        let channel = "C000000005".parse().expect("an id");
-        let body = format!(r#"{{"text":"{}"}}"#, "x".repeat(limits::TEXT_BYTES));
-        assert!(SendMessage::decode(channel, body.as_bytes()).is_ok());
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_read_without_a_panic(text: String) {
-            drop(ClientFrame::decode(&text));
-            drop(crate::ServerFrame::decode(&text));
-        }
-
-        #[test]
-        fn requests_survive_the_wire(text in "[^\0]{1,64}", retry: bool, n: i64) {
-            let frame = ClientFrame::Message(SendMessage {
-                channel: "C000000005".parse().expect("an id"),
-                text,
-                client_msg_id: Some(MessageId(uuid::Uuid::from_u128(9))),
-                retry,
-            });
-            let id = RequestId::Number(n);
-            let back = ClientFrame::decode(&frame.encode(Some(&id)));
-            prop_assert_eq!(back, Ok((Some(id), frame)));
+impl<'a> Out<'a> {
+    fn new(id: Option<&'a RequestId>, kind: &'static str, channel: Option<ChannelId>) -> Self {
+        Self {
+            id,
+            r#type: kind,
+            channel,
+            target: None,
+            text: None,
+            thread: None,
+            reaction: None,
+            remove: false,
+            client_msg_id: None,
+            since: None,
+            ordered: false,
+            retry: false,
+            delivered: None,
+            read: None,
+            state: None,
+            users: None,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

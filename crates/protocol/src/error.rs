@@ -22,6 +22,11 @@ pub enum ErrorCode {
     ChannelNotFound,
     /// The user is absent.
     UserNotFound,
+    /// No message that can be edited, deleted or answered has this seq: absent, deleted, or a
+    /// record of another kind.
+    MessageNotFound,
+    /// The message is so new that it is not stored yet: nothing was done.
+    NotStoredYet,
     /// No such address.
     NotFound,
     /// The address does not take this method.
@@ -68,6 +73,8 @@ impl ErrorCode {
             Self::Forbidden => "forbidden",
             Self::ChannelNotFound => "channel_not_found",
             Self::UserNotFound => "user_not_found",
+            Self::MessageNotFound => "message_not_found",
+            Self::NotStoredYet => "not_stored_yet",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
@@ -91,6 +98,7 @@ impl ErrorCode {
         matches!(
             self,
             Self::RateLimited
+                | Self::NotStoredYet
                 | Self::Overloaded
                 | Self::LogUnavailable
                 | Self::ShardUnavailable
@@ -113,7 +121,9 @@ impl ErrorCode {
             | Self::TooManyJoins => 400,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
-            Self::ChannelNotFound | Self::UserNotFound | Self::NotFound => 404,
+            Self::ChannelNotFound | Self::UserNotFound | Self::MessageNotFound | Self::NotFound => {
+                404
+            }
             Self::MethodNotAllowed => 405,
             Self::NameTaken => 409,
             Self::BodyTooLarge => 413,
@@ -121,6 +131,7 @@ impl ErrorCode {
             Self::RateLimited => 429,
             Self::Internal => 500,
             Self::Overloaded
+            | Self::NotStoredYet
             | Self::LogUnavailable
             | Self::ShardUnavailable
             | Self::CoreUnavailable

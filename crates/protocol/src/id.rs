@@ -109,9 +109,27 @@ impl ChannelId {
         (number > 0).then_some(Self { letter, number })
     }
 
-    /// The database id, from 1. Channels and direct channels share one sequence, so it is unique.
+    /// The core database's id, from 1. Channels and direct channels share one sequence, so it is
+    /// unique.
     pub fn number(self) -> i64 {
         self.number
+    }
+
+    /// `channel_id` in the tables of the shards: the number, negative for a direct channel, so
+    /// that the letter, which the log's key and partition depend on, is not lost.
+    pub fn shard_key(self) -> i64 {
+        match self.letter {
+            ChannelLetter::Channel => self.number,
+            ChannelLetter::Direct => -self.number,
+        }
+    }
+
+    /// The channel of a shard's `channel_id`; `None` for 0 and for a value no channel has.
+    pub fn from_shard_key(key: i64) -> Option<Self> {
+        match key {
+            1.. => Self::new(ChannelLetter::Channel, key),
+            _ => Self::new(ChannelLetter::Direct, key.checked_neg()?),
+        }
     }
 }
 
@@ -288,6 +306,15 @@ mod tests {
     }
 
     #[test]
+    fn shard_key_keeps_the_letter() {
+        let [channel, direct] = ["C000000005", "D000000005"]
+            .map(|text| text.parse::<ChannelId>().expect("an id").shard_key());
+        assert_eq!((channel, direct), (5, -5));
+        assert_eq!(ChannelId::from_shard_key(0), None);
+        assert_eq!(ChannelId::from_shard_key(i64::MIN), None);
+    }
+
+    #[test]
     fn what_is_no_id_is_refused() {
         for text in [
             "",
@@ -316,6 +343,7 @@ mod tests {
             let letter = if direct { ChannelLetter::Direct } else { ChannelLetter::Channel };
             let id = ChannelId::new(letter, number).expect("from 1");
             prop_assert_eq!(id.to_string().parse::<ChannelId>(), Ok(id));
+            prop_assert_eq!(ChannelId::from_shard_key(id.shard_key()), Some(id));
         }
 
         #[test]

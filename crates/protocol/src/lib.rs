@@ -6,6 +6,7 @@
 //! permissions and knows nothing of offsets (that is `hubbub-log`).
 #![warn(missing_docs)]
 
+mod body;
 mod bus;
 mod client_frame;
 mod close;
@@ -13,20 +14,38 @@ mod error;
 pub mod http;
 mod id;
 pub mod limits;
+mod mark;
 mod names;
 mod partition;
+mod presence;
 mod record;
+mod request;
 mod server_frame;
+mod text;
 
-pub use bus::{Answer, ChannelEvent, Command, MessageKey, PodMessage, Question, Stored, UserEvent};
-pub use client_frame::{ClientFrame, FrameError, RequestId, SendMessage, check_json_depth};
+pub use body::{Body, Edited, Reaction, Replies, with_seq};
+pub use bus::{
+    Answer, ChannelEvent, Command, ListeningSocket, MessageKey, PodMessage, Question, Stored,
+    UserEvent,
+};
+pub use client_frame::{ClientFrame, FrameError, RequestId};
 pub use close::CloseCode;
 pub use error::{ErrorBody, ErrorCode, ErrorReply, Outcome};
 pub use id::{ChannelId, ChannelLetter, DeviceId, IdError, MessageId, PodId, Seq, UserId};
-pub use names::{BusChannel, GROUP_DEFAULT, TOPIC_MESSAGES, lease_key, pod_of_lease_key};
-pub use partition::partition_of;
-pub use record::{Body, Change, Record, RecordError, RecordKind, TextError, check_text, with_seq};
-pub use server_frame::{
-    Goodbye, Hello, JoinReply, MessageReply, ServerFrame, left_frame, replay_frame, reply_error,
-    reply_ok, synced_frame,
+pub use mark::{MarkRecord, Receipt};
+pub use names::{
+    BusChannel, GROUP_DEFAULT, TOPIC_MARKS, TOPIC_MESSAGES, lease_key, marks_topic,
+    pod_of_lease_key,
 };
+pub use partition::partition_of;
+pub use presence::{PresenceEvent, PresenceState, UserPresence};
+pub use record::{Change, ReactionChange, Record, RecordError, RecordKind};
+pub use request::{
+    ChangeOptions, DeleteMessage, EditMessage, Mark, React, SendMessage, check_json_depth,
+    checked_reaction,
+};
+pub use server_frame::{
+    Goodbye, Hello, JoinReply, Joined, MarkReply, MessageReply, ServerFrame, Typing, WatchReply,
+    left_frame, replay_frame, reply_error, reply_ok, synced_frame,
+};
+pub use text::{ReactionError, TextError, check_reaction, check_text};

@@ -20,3 +20,25 @@ pub const STORED_SEQS: usize = 500;
 pub const JSON_DEPTH: usize = 16;
 /// Channels that one socket may be joined to.
 pub const JOINS_PER_SOCKET: usize = 1_000;
+/// A reaction, in UTF-8 bytes.
+pub const REACTION_BYTES: usize = 64;
+/// Different reactions to one message; further ones have no effect.
+pub const REACTIONS_PER_MESSAGE: usize = 64;
+/// Users who give one reaction to one message; further ones have no effect.
+pub const USERS_PER_REACTION: usize = 500;
+/// Users named as taking part in a thread: the first ones.
+pub const REPLY_USERS: usize = 20;
+/// Users whose presence one socket may watch.
+pub const WATCHED_USERS: usize = 200;
+/// Users in one `GET /users?ids=`.
+pub const HYDRATED_USERS: usize = 100;
+/// Direct channels to which an edge joins a device by itself: those with the latest activity.
+pub const DIRECT_JOINS: usize = 200;
+/// Sockets that one pod names in its answer to [`crate::Question::Who`].
+pub const WHO_SOCKETS: usize = 10_000;
+/// Above this many members `GET /channels/{id}/receipts` shows one's own devices only.
+pub const RECEIPT_MEMBERS: usize = 50;
+/// A user's status, in bytes.
+pub const USER_STATUS_BYTES: usize = 140;
+/// Address of a user's picture, in bytes.
+pub const USER_PICTURE_BYTES: usize = 2_048;

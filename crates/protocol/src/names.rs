@@ -4,6 +4,17 @@ use crate::{ChannelId, PodId, UserId};
 
 /// Kafka topic of the records.
 pub const TOPIC_MESSAGES: &str = "messages";
+/// Kafka topic of the marks: as many partitions, the same key.
+pub const TOPIC_MARKS: &str = "marks";
+
+/// The topic of the marks that belongs to a topic of records: the two are configured together.
+pub fn marks_topic(topic: &str) -> String {
+    match topic {
+        TOPIC_MESSAGES => TOPIC_MARKS.to_owned(),
+        other => format!("{other}-{TOPIC_MARKS}"),
+    }
+}
+
 /// Kafka consumer group of the consumers.
 pub const GROUP_DEFAULT: &str = "hubbub-consumer";
 
@@ -86,5 +97,11 @@ mod tests {
         }
         assert_eq!(BusChannel::parse("channel-x"), None);
         assert_eq!(BusChannel::parse("other"), None);
+    }
+
+    #[test]
+    fn each_topic_of_records_has_marks_of_its_own() {
+        assert_eq!(marks_topic("messages"), "marks");
+        assert_eq!(marks_topic("messages-2"), "messages-2-marks");
     }
 }

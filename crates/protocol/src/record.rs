@@ -1,36 +1,15 @@
+//! The records of the log.
+
+mod new;
+
 use serde::{Deserialize, Serialize};
 
-use crate::{ChannelId, MessageId, Seq, UserId, limits};
+use crate::{
+    Body, ChannelId, MessageId, ReactionError, Seq, TextError, UserId, check_reaction, check_text,
+};
 
 /// The version that this build writes and the only one it reads.
 const VERSION: u8 = 1;
-
-/// Text that no message may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TextError {
-    /// Nothing is in it.
-    #[error("text is empty")]
-    Empty,
-    /// It is above [`limits::TEXT_BYTES`].
-    #[error("text is longer than {} bytes", limits::TEXT_BYTES)]
-    TooLong,
-    /// U+0000, which Postgres cannot hold.
-    #[error("text has a U+0000")]
-    Nul,
-}
-
-/// Checks the text of a message: 1 to [`limits::TEXT_BYTES`] bytes, no U+0000.
-pub fn check_text(text: &str) -> Result<(), TextError> {
-    if text.is_empty() {
-        Err(TextError::Empty)
-    } else if text.len() > limits::TEXT_BYTES {
-        Err(TextError::TooLong)
-    } else if text.contains('\0') {
-        Err(TextError::Nul)
-    } else {
-        Ok(())
-    }
-}
 
 /// A payload of the log that can never be stored.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +23,12 @@ pub enum RecordError {
     /// Its text breaks a rule.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// Its reaction breaks a rule.
+    #[error(transparent)]
+    Reaction(#[from] ReactionError),
+    /// A seq that it names is above [`Seq::MAX`].
+    #[error("seq {0} is out of range")]
+    Seq(Seq),
     /// Its channel hashes to another partition than the one it was read from.
     #[error("channel {0} does not belong to this partition")]
     Partition(ChannelId),
@@ -56,15 +41,42 @@ pub enum RecordKind {
     Message,
     /// A member was added or removed.
     Membership,
+    /// A message got another text.
+    Edit,
+    /// A message was deleted.
+    Delete,
+    /// A reaction was given or taken back.
+    Reaction,
+    /// A member's name, picture or status changed.
+    Identity,
 }
 
 impl RecordKind {
+    /// Every kind.
+    pub const ALL: [Self; 6] = [
+        Self::Message,
+        Self::Membership,
+        Self::Edit,
+        Self::Delete,
+        Self::Reaction,
+        Self::Identity,
+    ];
+
     /// The value of the column `kind`.
     pub fn to_db(self) -> i16 {
         match self {
             Self::Message => 1,
             Self::Membership => 2,
+            Self::Edit => 3,
+            Self::Delete => 4,
+            Self::Reaction => 5,
+            Self::Identity => 6,
         }
+    }
+
+    /// The kind of a row; `None` for a value that a newer build wrote.
+    pub fn from_db(value: i16) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.to_db() == value)
     }
 }
 
@@ -76,6 +88,16 @@ pub enum Change {
     Joined,
     /// `member` has left or was removed.
     Left,
+}
+
+/// What was done with a reaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReactionChange {
+    /// It was given.
+    Added,
+    /// It was taken back.
+    Removed,
 }
 
 /// One record of the log, as its payload has it (JSON; the key is the channel's public id).
@@ -94,6 +116,12 @@ pub enum Record {
         message_id: MessageId,
         /// What: checked by [`check_text`].
         text: String,
+        /// Seq of the thread's root, for a reply.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        thread: Option<Seq>,
+        /// When it was said where it was imported from, milliseconds since 1970.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        posted_ms: Option<i64>,
     },
     /// `user` changed who belongs to the channel.
     Membership {
@@ -110,51 +138,91 @@ pub enum Record {
         /// To whom.
         member: UserId,
     },
+    /// `user` gives a message another text.
+    Edit {
+        /// Version of the format.
+        v: u8,
+        /// Where.
+        channel: ChannelId,
+        /// Who.
+        user: UserId,
+        /// Identity of the edit.
+        message_id: MessageId,
+        /// Seq of the message.
+        target: Seq,
+        /// What it says from here on: checked by [`check_text`].
+        text: String,
+        /// Whether the user was found to be an admin of the channel, so that the message need
+        /// not be theirs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        as_admin: bool,
+    },
+    /// `user` deletes a message.
+    Delete {
+        /// Version of the format.
+        v: u8,
+        /// Where.
+        channel: ChannelId,
+        /// Who.
+        user: UserId,
+        /// Identity of the deletion.
+        message_id: MessageId,
+        /// Seq of the message.
+        target: Seq,
+        /// Whether the user was found to be an admin of the channel, so that the message need
+        /// not be theirs.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        as_admin: bool,
+    },
+    /// `user` gives a message a reaction, or takes theirs back.
+    Reaction {
+        /// Version of the format.
+        v: u8,
+        /// Where.
+        channel: ChannelId,
+        /// Who.
+        user: UserId,
+        /// Identity of the change.
+        message_id: MessageId,
+        /// Seq of the message.
+        target: Seq,
+        /// Which: checked by [`check_reaction`].
+        reaction: String,
+        /// What was done with it.
+        change: ReactionChange,
+    },
+    /// `user` has another name, picture or status.
+    Identity {
+        /// Version of the format.
+        v: u8,
+        /// Where it is told.
+        channel: ChannelId,
+        /// Whose.
+        user: UserId,
+        /// Identity of the record.
+        message_id: MessageId,
+        /// The identity's version after the change.
+        version: i64,
+    },
 }
 
 impl Record {
-    /// A message; `text` has passed [`check_text`].
-    pub fn message(channel: ChannelId, user: UserId, message_id: MessageId, text: String) -> Self {
-        Self::Message {
-            v: VERSION,
-            channel,
-            user,
-            message_id,
-            text,
-        }
-    }
-
-    /// A change of membership that `user` made to `member`.
-    pub fn membership(
-        channel: ChannelId,
-        user: UserId,
-        message_id: MessageId,
-        change: Change,
-        member: UserId,
-    ) -> Self {
-        Self::Membership {
-            v: VERSION,
-            channel,
-            user,
-            message_id,
-            change,
-            member,
-        }
-    }
-
     /// Reads a payload of the log and checks it as the edge checked it before the append.
     pub fn decode(payload: &[u8]) -> Result<Self, RecordError> {
         let record: Self = serde_json::from_slice(payload)?;
-        let version = match &record {
-            Self::Message { v, .. } | Self::Membership { v, .. } => *v,
-        };
-        if version != VERSION {
-            return Err(RecordError::Version(version));
+        let (v, _, _, _) = record.common();
+        if v != VERSION {
+            return Err(RecordError::Version(v));
         }
-        if let Self::Message { text, .. } = &record {
-            check_text(text)?;
+        match &record {
+            Self::Message { text, .. } | Self::Edit { text, .. } => check_text(text)?,
+            Self::Reaction { reaction, .. } => check_reaction(reaction)?,
+            Self::Membership { .. } | Self::Delete { .. } | Self::Identity { .. } => {}
         }
-        Ok(record)
+        match record.target().or(record.thread()) {
+            Some(seq) if seq > Seq::MAX => Err(RecordError::Seq(seq)),
+            _ => Ok(record),
+        }
     }
 
     /// The payload for the log.
@@ -162,25 +230,67 @@ impl Record {
         serde_json::to_vec(self).expect("a record has only string keys and no failing serializer")
     }
 
+    /// The fields that every record has: version, where, by whom, its identity.
+    fn common(&self) -> (u8, ChannelId, UserId, MessageId) {
+        match self {
+            Self::Message {
+                v,
+                channel,
+                user,
+                message_id,
+                ..
+            }
+            | Self::Membership {
+                v,
+                channel,
+                user,
+                message_id,
+                ..
+            }
+            | Self::Edit {
+                v,
+                channel,
+                user,
+                message_id,
+                ..
+            }
+            | Self::Delete {
+                v,
+                channel,
+                user,
+                message_id,
+                ..
+            }
+            | Self::Reaction {
+                v,
+                channel,
+                user,
+                message_id,
+                ..
+            }
+            | Self::Identity {
+                v,
+                channel,
+                user,
+                message_id,
+                ..
+            } => (*v, *channel, *user, *message_id),
+        }
+    }
+
     /// Where.
     pub fn channel(&self) -> ChannelId {
-        match self {
-            Self::Message { channel, .. } | Self::Membership { channel, .. } => *channel,
-        }
+        self.common().1
     }
 
     /// Who sent it.
     pub fn user(&self) -> UserId {
-        match self {
-            Self::Message { user, .. } | Self::Membership { user, .. } => *user,
-        }
+        self.common().2
     }
 
     /// Its identity.
     pub fn message_id(&self) -> MessageId {
-        match self {
-            Self::Message { message_id, .. } | Self::Membership { message_id, .. } => *message_id,
-        }
+        self.common().3
     }
 
     /// What it is about.
@@ -188,18 +298,48 @@ impl Record {
         match self {
             Self::Message { .. } => RecordKind::Message,
             Self::Membership { .. } => RecordKind::Membership,
+            Self::Edit { .. } => RecordKind::Edit,
+            Self::Delete { .. } => RecordKind::Delete,
+            Self::Reaction { .. } => RecordKind::Reaction,
+            Self::Identity { .. } => RecordKind::Identity,
         }
+    }
+
+    /// The message that an edit, a deletion or a reaction is about.
+    pub fn target(&self) -> Option<Seq> {
+        match self {
+            Self::Edit { target, .. }
+            | Self::Delete { target, .. }
+            | Self::Reaction { target, .. } => Some(*target),
+            Self::Message { .. } | Self::Membership { .. } | Self::Identity { .. } => None,
+        }
+    }
+
+    /// Seq of the thread's root, for a reply.
+    pub fn thread(&self) -> Option<Seq> {
+        match self {
+            Self::Message { thread, .. } => *thread,
+            _ => None,
+        }
+    }
+
+    /// Whether an edit or a deletion was found to come from an admin of the channel.
+    pub fn as_admin(&self) -> bool {
+        matches!(
+            self,
+            Self::Edit { as_admin: true, .. } | Self::Delete { as_admin: true, .. }
+        )
     }
 
     /// The server frame of this record without its seq, which is also the column `body`.
     /// `ts_ms` is the broker's append time.
     pub fn body(self, ts_ms: i64) -> Body {
+        let (_, channel, user, message_id) = self.common();
         match self {
             Self::Message {
-                channel,
-                user,
-                message_id,
                 text,
+                thread,
+                posted_ms,
                 ..
             } => Body::Message {
                 channel,
@@ -207,15 +347,14 @@ impl Record {
                 user,
                 text,
                 ts_ms,
+                thread,
+                posted_ms,
+                edited: None,
+                deleted: false,
+                reactions: Vec::new(),
+                replies: None,
             },
-            Self::Membership {
-                channel,
-                user,
-                message_id,
-                change,
-                member,
-                ..
-            } => match change {
+            Self::Membership { change, member, .. } => match change {
                 Change::Joined => Body::MemberJoined {
                     channel,
                     message_id,
@@ -231,142 +370,54 @@ impl Record {
                     ts_ms,
                 },
             },
-        }
-    }
-}
-
-/// The server frame of a record, without its seq: what is stored, and what a client decodes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-pub enum Body {
-    /// Something was said.
-    Message {
-        /// Where.
-        channel: ChannelId,
-        /// Identity, together with channel and user.
-        message_id: MessageId,
-        /// Who.
-        user: UserId,
-        /// What.
-        text: String,
-        /// When the log took it (broker's clock, milliseconds); never used for order.
-        ts_ms: i64,
-    },
-    /// `member` belongs to the channel from here on.
-    MemberJoined {
-        /// Where.
-        channel: ChannelId,
-        /// Identity of the change.
-        message_id: MessageId,
-        /// Who did it.
-        user: UserId,
-        /// Who belongs to the channel now.
-        member: UserId,
-        /// When the log took it, milliseconds.
-        ts_ms: i64,
-    },
-    /// `member` belongs to the channel no more.
-    MemberLeft {
-        /// Where.
-        channel: ChannelId,
-        /// Identity of the change.
-        message_id: MessageId,
-        /// Who did it.
-        user: UserId,
-        /// Who left or was removed.
-        member: UserId,
-        /// When the log took it, milliseconds.
-        ts_ms: i64,
-    },
-}
-
-impl Body {
-    /// The JSON object, to be stored and spliced by [`with_seq`].
-    pub fn encode(&self) -> String {
-        serde_json::to_string(self).expect("a body has only string keys")
-    }
-
-    /// Where.
-    pub fn channel(&self) -> ChannelId {
-        match self {
-            Self::Message { channel, .. }
-            | Self::MemberJoined { channel, .. }
-            | Self::MemberLeft { channel, .. } => *channel,
-        }
-    }
-
-    /// Sender and identity: what clients and feeds drop doubles by.
-    pub fn key(&self) -> crate::MessageKey {
-        match self {
-            Self::Message {
-                user, message_id, ..
-            }
-            | Self::MemberJoined {
-                user, message_id, ..
-            }
-            | Self::MemberLeft {
-                user, message_id, ..
-            } => crate::MessageKey {
-                user: *user,
-                message_id: *message_id,
+            Self::Edit { target, text, .. } => Body::MessageChanged {
+                channel,
+                message_id,
+                user,
+                target,
+                text,
+                ts_ms,
+            },
+            Self::Delete { target, .. } => Body::MessageDeleted {
+                channel,
+                message_id,
+                user,
+                target,
+                ts_ms,
+            },
+            Self::Reaction {
+                target,
+                reaction,
+                change,
+                ..
+            } => match change {
+                ReactionChange::Added => Body::ReactionAdded {
+                    channel,
+                    message_id,
+                    user,
+                    target,
+                    reaction,
+                    ts_ms,
+                },
+                ReactionChange::Removed => Body::ReactionRemoved {
+                    channel,
+                    message_id,
+                    user,
+                    target,
+                    reaction,
+                    ts_ms,
+                },
+            },
+            Self::Identity { version, .. } => Body::IdentityChange {
+                channel,
+                message_id,
+                user,
+                version,
+                ts_ms,
             },
         }
     }
 }
 
-/// The server frame of a stored body: `{"seq":N,` and the body from its first field on. The body
-/// is a JSON object with at least one field, as [`Body::encode`] gives it.
-pub fn with_seq(seq: Seq, body: &str) -> String {
-    use std::fmt::Write as _;
-    let mut frame = String::with_capacity(body.len() + 28);
-    frame.push_str("{\"seq\":");
-    write!(frame, "{seq},").expect("a String takes every write");
-    frame.push_str(body.get(1..).unwrap_or("}"));
-    frame
-}
-
 #[cfg(test)]
-mod tests {
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn sample() -> Record {
-        Record::message(
-            "C000000005".parse().expect("an id"),
-            "U000000001".parse().expect("an id"),
-            MessageId(Uuid::from_u128(7)),
-            "hi \"there\" \u{1F600}".to_owned(),
-        )
-    }
-
-    #[test]
-    fn record_survives_the_log_and_becomes_a_frame() {
-        let record = Record::decode(&sample().encode()).expect("decodes");
-        assert_eq!(record, sample());
-        let body = record.body(99).encode();
-        let frame = with_seq(Seq(12), &body);
-        assert!(frame.starts_with("{\"seq\":12,\"type\":\"message\",\"channel\":\"C000000005\""));
-        let back: Body = serde_json::from_str(&frame).expect("a frame is a body with a seq");
-        assert_eq!(back.encode(), body);
-    }
-
-    #[test]
-    fn what_can_never_be_stored_is_named() {
-        let bad = [
-            "",
-            "{}",
-            "null",
-            "{\"kind\":\"message\"}",
-            r#"{"kind":"message","v":2,"channel":"C000000005","user":"U000000001","message_id":"00000000-0000-0000-0000-000000000007","text":"x"}"#,
-            r#"{"kind":"message","v":1,"channel":"C000000005","user":"U000000001","message_id":"00000000-0000-0000-0000-000000000007","text":"\u0000"}"#,
-            r#"{"kind":"message","v":1,"channel":"C000000005","user":"U000000001","message_id":"00000000-0000-0000-0000-000000000007","text":"\ud800"}"#,
-            r#"{"kind":"message","v":1,"channel":"C9999999999999999999","user":"U000000001","message_id":"00000000-0000-0000-0000-000000000007","text":"x"}"#,
-        ];
-        for payload in bad {
-            assert!(Record::decode(payload.as_bytes()).is_err(), "{payload}");
-        }
-        let deep = "[".repeat(10_000);
-        assert!(Record::decode(deep.as_bytes()).is_err());
-    }
-}
+mod tests;

@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Body, ChannelId, DeviceId, ErrorBody, MessageId, PodId, RequestId, Seq, UserId};
+use crate::{
+    Body, ChannelId, DeviceId, ErrorBody, MessageId, PodId, Receipt, RequestId, Seq, UserId,
+    UserPresence,
+};
 
 /// The first frame of a server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +56,48 @@ pub struct MessageReply {
     /// For a resend: the seq of its copy; `at_least=fence` shows the message in history.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Seq>,
+}
+
+/// The reply to a `mark`: it is on its way; what came of it is in `GET /channels/{id}/receipts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkReply {
+    /// The channel.
+    pub channel: ChannelId,
+}
+
+/// The reply to a `watch`: the state of each user as far as it is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WatchReply {
+    /// The users asked about.
+    pub users: Vec<UserPresence>,
+}
+
+/// `joined`: the edge joined this socket to a direct channel by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// The channel.
+    pub channel: ChannelId,
+    /// Where the client stands, as a `join` without `since` would say.
+    pub head: Option<Seq>,
+    /// The other user of the direct channel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<UserId>,
+}
+
+/// Somebody is typing. Never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Typing {
+    /// Where.
+    pub channel: ChannelId,
+    /// Who.
+    pub user: UserId,
+}
+
+impl Typing {
+    /// The text frame, which is also the payload for `channel-<id>`.
+    pub fn frame(&self) -> String {
+        ServerFrame::encode_tagged("typing", self)
+    }
 }
 
 /// The last frame before a planned restart.
@@ -152,6 +197,14 @@ pub enum ServerFrame {
         /// The channel.
         channel: ChannelId,
     },
+    /// A device of the channel came further.
+    Receipt(Receipt),
+    /// Somebody is typing.
+    Typing(Typing),
+    /// A watched user's state.
+    Presence(UserPresence),
+    /// This socket listens to a direct channel now, without having asked for it.
+    Joined(Joined),
     /// To a `ping` without an id.
     Pong,
     /// The server restarts.
@@ -192,18 +245,30 @@ impl ServerFrame {
                 (Some("replay"), Some(channel), _, Some(since)) => Self::Replay { channel, since },
                 (Some("synced"), Some(channel), Some(seq), _) => Self::Synced { channel, seq },
                 (Some("left"), Some(channel), ..) => Self::Left { channel },
-                (Some("message" | "member_joined" | "member_left"), _, Some(seq), _) => {
-                    Self::Record {
-                        seq,
-                        body: serde_json::from_str(text)?,
-                    }
-                }
+                (Some("receipt"), ..) => Self::Receipt(serde_json::from_str(text)?),
+                (Some("typing"), ..) => Self::Typing(serde_json::from_str(text)?),
+                (Some("presence"), ..) => Self::Presence(serde_json::from_str(text)?),
+                (Some("joined"), ..) => Self::Joined(serde_json::from_str(text)?),
+                (
+                    Some(
+                        "message" | "member_joined" | "member_left" | "message_changed"
+                        | "message_deleted" | "reaction_added" | "reaction_removed"
+                        | "identity_change",
+                    ),
+                    _,
+                    Some(seq),
+                    _,
+                ) => Self::Record {
+                    seq,
+                    body: serde_json::from_str(text)?,
+                },
                 (kind, ..) => Self::Unknown(kind.unwrap_or_default().to_owned()),
             },
         )
     }
 
-    /// The text frame of a `hello`, `pong` or `goodbye`; the others have functions of their own.
+    /// The text frame of a `hello`, `pong`, `goodbye`, `receipt`, `typing`, `presence` or `joined`
+    /// from its fields; the others have functions of their own.
     pub fn encode_tagged<T: Serialize>(kind: &'static str, fields: &T) -> String {
         #[derive(Serialize)]
         struct Tagged<'a, T> {
@@ -216,5 +281,52 @@ impl ServerFrame {
             fields,
         })
         .expect("a frame has only string keys")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::PresenceState;
+
+    #[test]
+    fn frames_about_people_survive_the_wire() {
+        let channel: ChannelId = "D000000005".parse().expect("an id");
+        let user = UserId::new(1).expect("from 1");
+        let receipt = Receipt {
+            channel,
+            user,
+            device: "phone".parse().expect("a device"),
+            delivered: Seq(9),
+            read: Seq(4),
+        };
+        let typing = Typing { channel, user };
+        let presence = UserPresence {
+            user,
+            state: PresenceState::Away,
+        };
+        let joined = Joined {
+            channel,
+            head: Some(Seq(7)),
+            with: Some(user),
+        };
+        for (text, frame) in [
+            (receipt.frame(), ServerFrame::Receipt(receipt)),
+            (typing.frame(), ServerFrame::Typing(typing)),
+            (
+                ServerFrame::encode_tagged("presence", &presence),
+                ServerFrame::Presence(presence),
+            ),
+            (
+                ServerFrame::encode_tagged("joined", &joined),
+                ServerFrame::Joined(joined),
+            ),
+        ] {
+            assert_eq!(
+                ServerFrame::decode(&text).expect("a frame"),
+                frame,
+                "{text}"
+            );
+        }
     }
 }

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use hubbub_mutant::{Mutant, planted};
-use hubbub_protocol::{ChannelId, MessageKey, RecordKind, Seq, partition_of};
+use hubbub_protocol::{ChannelId, MessageKey, Record, RecordKind, Seq, partition_of};
+
+use crate::Effect;
 
 /// A record for the consumer's transaction.
 #[derive(Debug, Clone)]
@@ -21,6 +23,26 @@ pub struct NewRow {
     pub ts_ms: i64,
     /// The server frame without its seq.
     pub body: String,
+    /// What it does to an earlier row.
+    pub effect: Effect,
+}
+
+impl NewRow {
+    /// The row of a record of the log.
+    pub fn read(seq: Seq, ts_ms: i64, record: Record) -> Self {
+        Self {
+            seq,
+            channel: record.channel(),
+            kind: record.kind(),
+            key: MessageKey {
+                user: record.user(),
+                message_id: record.message_id(),
+            },
+            ts_ms,
+            effect: Effect::of(&record),
+            body: record.body(ts_ms).encode(),
+        }
+    }
 }
 
 /// One record of a batch, in log order.
@@ -61,6 +83,13 @@ impl Incoming {
             Self::Dead { channel, .. } => *channel,
         }
     }
+
+    fn ts_ms(&self) -> i64 {
+        match self {
+            Self::Row(row) => row.ts_ms,
+            Self::Dead { ts_ms, .. } => *ts_ms,
+        }
+    }
 }
 
 /// Per channel touched: what to announce.
@@ -87,6 +116,8 @@ pub struct Written {
     pub duplicates: u64,
     /// Dead letters.
     pub dead: u64,
+    /// Rows that should have changed an earlier one and did not.
+    pub without_effect: u64,
 }
 
 /// A channel's head before the batch.
@@ -109,6 +140,8 @@ pub(crate) struct NewHead {
     pub(crate) channel: ChannelId,
     pub(crate) through: Seq,
     pub(crate) ordinal: i64,
+    /// When the log took its last record.
+    pub(crate) ts_ms: i64,
 }
 
 /// A batch that keeps the rules, read once.
@@ -117,8 +150,8 @@ pub(crate) struct Batch<'a> {
     /// Without the copies within the batch: of two the lower seq stays.
     pub(crate) rows: Vec<&'a NewRow>,
     pub(crate) dead: Vec<&'a Incoming>,
-    /// The last record of each channel that belongs to the partition.
-    through: BTreeMap<ChannelId, Seq>,
+    /// The last record of each channel that belongs to the partition, and its time.
+    through: BTreeMap<ChannelId, (Seq, i64)>,
     records: u64,
 }
 
@@ -162,7 +195,7 @@ impl<'a> Batch<'a> {
                 Incoming::Dead { .. } => batch.dead.push(record),
             }
             if let Some(channel) = record.channel().filter(home) {
-                batch.through.insert(channel, seq);
+                batch.through.insert(channel, (seq, record.ts_ms()));
             }
         }
         Ok(batch)
@@ -172,21 +205,21 @@ impl<'a> Batch<'a> {
     pub(crate) fn channels(&self) -> Vec<i64> {
         self.through
             .keys()
-            .map(|channel| channel.number())
+            .map(|channel| channel.shard_key())
             .collect()
     }
 
     /// Drops the rows that the store did not keep, because it had a copy.
     pub(crate) fn retain(&mut self, kept: &HashSet<(i64, i64)>) {
         self.rows
-            .retain(|row| kept.contains(&(row.channel.number(), row.seq.to_db())));
+            .retain(|row| kept.contains(&(row.channel.shard_key(), row.seq.to_db())));
     }
 
     /// Gives the messages among the rows the numbers that follow their channel's head.
     pub(crate) fn number(&self, heads: &HashMap<i64, Head>) -> Vec<Numbered<'a>> {
         let mut ordinals: HashMap<i64, i64> = HashMap::new();
         let number = |row: &&'a NewRow| {
-            let channel = row.channel.number();
+            let channel = row.channel.shard_key();
             let ordinal = (row.kind == RecordKind::Message).then(|| {
                 let last = ordinals
                     .entry(channel)
@@ -211,27 +244,28 @@ impl<'a> Batch<'a> {
                 ordinals.insert(row.row.channel, ordinal);
             }
         }
-        let head = |(channel, through): (&ChannelId, &Seq)| NewHead {
+        let head = |(channel, (through, ts_ms)): (&ChannelId, &(Seq, i64))| NewHead {
             channel: *channel,
             through: *through,
             ordinal: ordinals.get(channel).copied().unwrap_or_else(|| {
-                let before = before.get(&channel.number()).copied();
+                let before = before.get(&channel.shard_key()).copied();
                 before.unwrap_or_default().ordinal
             }),
+            ts_ms: *ts_ms,
         };
         self.through.iter().map(head).collect()
     }
 
     /// What to announce and to count, once the rows that were kept are all that is left.
-    pub(crate) fn written(&self, before: &HashMap<i64, Head>) -> Written {
+    pub(crate) fn written(&self, before: &HashMap<i64, Head>, without_effect: u64) -> Written {
         let mut seqs: HashMap<ChannelId, Vec<Seq>> = HashMap::new();
         for row in &self.rows {
             seqs.entry(row.channel).or_default().push(row.seq);
         }
-        let touched = |(channel, through): (&ChannelId, &Seq)| Touched {
+        let touched = |(channel, (through, _)): (&ChannelId, &(Seq, i64))| Touched {
             channel: *channel,
             from: before
-                .get(&channel.number())
+                .get(&channel.shard_key())
                 .copied()
                 .unwrap_or_default()
                 .through,
@@ -244,6 +278,7 @@ impl<'a> Batch<'a> {
             rows,
             duplicates: self.records - rows - dead,
             dead,
+            without_effect,
         }
     }
 }

@@ -53,6 +53,16 @@ pub(crate) fn is_direct(channel: ChannelId) -> bool {
     channel.letter == ChannelLetter::Direct
 }
 
+/// The public id of a channel: the letter follows from the kind.
+pub(crate) fn public_id(number: i64, kind: i16) -> Result<ChannelId, sqlx::Error> {
+    let letter = match kind_from_db(kind)? {
+        ChannelKind::Direct => ChannelLetter::Direct,
+        ChannelKind::Public | ChannelKind::Private => ChannelLetter::Channel,
+    };
+    ChannelId::new(letter, number)
+        .ok_or_else(|| sqlx::Error::Decode(format!("{number} is no channel's number").into()))
+}
+
 struct ChannelRow {
     id: i64,
     kind: i16,
@@ -61,26 +71,23 @@ struct ChannelRow {
     created_ms: i64,
     /// The viewer's, if a member.
     role: Option<i16>,
+    /// The other user of a direct channel.
+    with_user: Option<i64>,
 }
 
 impl ChannelRow {
     fn decode(self) -> Result<Channel, sqlx::Error> {
         let kind = kind_from_db(self.kind)?;
-        let letter = match kind {
-            ChannelKind::Direct => ChannelLetter::Direct,
-            ChannelKind::Public | ChannelKind::Private => ChannelLetter::Channel,
-        };
         let role = self.role.map(role_from_db).transpose()?;
         Ok(Channel {
-            id: ChannelId::new(letter, self.id).ok_or_else(|| {
-                sqlx::Error::Decode(format!("{} is no channel's number", self.id).into())
-            })?,
+            id: public_id(self.id, self.kind)?,
             kind,
             name: self.name,
             created_by: user_id(self.created_by)?,
             created_ms: self.created_ms,
             is_member: role.is_some(),
             role,
+            with: self.with_user.map(user_id).transpose()?,
         })
     }
 }
@@ -118,7 +125,7 @@ impl Store {
                )
                select c.id, c.kind, c.name, c.created_by,
                       (extract(epoch from c.created_at) * 1000)::bigint as "created_ms!",
-                      j.role as "role?"
+                      j.role as "role?", null::bigint as "with_user?"
                from created c cross join joined j"#,
             kind_to_db(kind),
             name,
@@ -147,9 +154,12 @@ impl Store {
             ChannelRow,
             r#"select c.id, c.kind, c.name, c.created_by,
                       (extract(epoch from c.created_at) * 1000)::bigint as "created_ms!",
-                      m.role as "role?"
+                      m.role as "role?",
+                      case when d.low_user = $2 then d.high_user else d.low_user end
+                          as "with_user?"
                from channels c
                left join memberships m on m.channel_id = c.id and m.user_id = $2
+               left join direct_channels d on d.channel_id = c.id
                where c.id = $1 and (c.kind = 3) = $3 and (c.kind = 1 or m.user_id is not null)"#,
             channel.number(),
             viewer.number(),
@@ -170,7 +180,7 @@ impl Store {
             ChannelRow,
             r#"select c.id, c.kind, c.name, c.created_by,
                       (extract(epoch from c.created_at) * 1000)::bigint as "created_ms!",
-                      m.role as "role?"
+                      m.role as "role?", null::bigint as "with_user?"
                from channels c
                left join memberships m on m.channel_id = c.id and m.user_id = $2
                where c.name = $1 and (c.kind = 1 or m.user_id is not null)"#,
@@ -196,7 +206,9 @@ impl Store {
             ChannelRow,
             r#"select c.id, c.kind, c.name, c.created_by,
                       (extract(epoch from c.created_at) * 1000)::bigint as "created_ms!",
-                      m.role as "role?"
+                      m.role as "role?",
+                      case when d.low_user = $1 then d.high_user else d.low_user end
+                          as "with_user?"
                from (
                    (select id from channels where kind = 1 and id > $2 order by id limit $3)
                    union
@@ -205,6 +217,7 @@ impl Store {
                ) seen
                join channels c on c.id = seen.id
                left join memberships m on m.channel_id = c.id and m.user_id = $1
+               left join direct_channels d on d.channel_id = c.id
                order by c.id
                limit $3"#,
             viewer.number(),

@@ -17,35 +17,50 @@
 //! that was open is rolled back by the server.
 #![warn(missing_docs)]
 
+mod activity;
 mod admin;
+mod apply;
 mod batch;
 mod channels;
 mod database;
+mod direct;
+mod effect;
 mod error;
+mod fold;
 mod identity;
 mod init;
+mod marks;
 mod members;
 mod messages;
 mod metrics;
 mod migrations;
 mod new_log;
+mod pages;
 #[cfg(feature = "mutants")]
 mod planted;
 mod pool;
 mod store;
 mod sweep;
+mod threads;
+mod unread;
 mod users;
 mod write;
 
+pub use activity::Activity;
 pub use admin::{AdminStatus, PartitionStatus};
 pub use batch::{Incoming, NewRow, Touched, Written};
 pub use database::{READ_DEADLINE, WRITE_DEADLINE};
+pub use direct::{DirectChannel, DirectCreated};
+pub use effect::Effect;
 pub use error::{Error, WriteError};
 pub use identity::LogIdentity;
 pub use init::{init, stored_log};
 pub use members::Membership;
-pub use messages::{Page, Row, Window};
+pub use messages::Row;
 pub use metrics::Metrics;
 pub use new_log::new_log;
+pub use pages::{Page, Window};
 pub use store::{Config, Store};
 pub use sweep::Sweep;
+pub use threads::{Target, TargetMessage};
+pub use users::IdentityChange;

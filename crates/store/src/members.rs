@@ -27,6 +27,7 @@ struct MemberRow {
     id: i64,
     name: String,
     picture: Option<String>,
+    status: Option<String>,
     version: i64,
     role: i16,
     added_seq: i64,
@@ -41,6 +42,7 @@ impl TryFrom<MemberRow> for Member {
             id: row.id,
             name: row.name,
             picture: row.picture,
+            status: row.status,
             version: row.version,
         };
         Ok(Self {
@@ -125,7 +127,7 @@ impl Store {
     ) -> Result<ListPage<Member>, Error> {
         let rows = read!(self.core(), "memberships.list", |conn| sqlx::query_as!(
             MemberRow,
-            "select u.id, u.name, u.picture, u.version, m.role, m.added_seq
+            "select u.id, u.name, u.picture, u.status, u.version, m.role, m.added_seq
              from memberships m join users u on u.id = m.user_id
              where m.channel_id = $1 and m.user_id > $2
              order by m.user_id

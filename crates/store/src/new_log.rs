@@ -159,6 +159,10 @@ async fn restart(conn: &mut PgConnection, identity: &LogIdentity) -> sqlx::Resul
     sqlx::query!("update log_position set next_offset = 0, duplicates = 0, dead = 0")
         .execute(&mut *conn)
         .await?;
+    // The cursors stay: every seq of the new log is above them.
+    sqlx::query!("update marks_position set next_offset = 0")
+        .execute(&mut *conn)
+        .await?;
     sqlx::query!(
         "update shard_identity set cluster_id = $1, base = $2",
         identity.cluster_id,

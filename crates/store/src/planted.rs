@@ -41,7 +41,7 @@ pub(crate) async fn insert_copies(
 ) -> sqlx::Result<HashSet<(i64, i64)>> {
     if planted(Mutant::M4) && kept.len() < rows.len() {
         let is_copy = |n: &&Numbered<'_>| {
-            let place = (n.row.channel.number(), n.row.seq.to_db());
+            let place = (n.row.channel.shard_key(), n.row.seq.to_db());
             !kept.contains(&place)
         };
         let copies: Vec<Numbered<'_>> = rows.iter().filter(is_copy).copied().collect();
@@ -71,7 +71,7 @@ impl Store {
                 "select coalesce(max(seq), 0) from messages
                  where channel_id = $1 and ts_ms <= extract(epoch from now()) * 1000 - $2",
             )
-            .bind(channel.number())
+            .bind(channel.shard_key())
             .bind(BEHIND_MS)
             .fetch_one(conn)
         })?;
@@ -94,7 +94,7 @@ impl Store {
                  order by seq
                  limit $5",
             )
-            .bind(channel.number())
+            .bind(channel.shard_key())
             .bind(from.to_db())
             .bind(through.to_db())
             .bind(BEHIND_MS)

@@ -14,7 +14,7 @@ pub struct Sweep {
     /// Of every partition of the shard, the position as a seq (`next_offset` + base): everything
     /// through it has been processed and, above the position given, is among `heads`.
     pub positions: Vec<(i32, Seq)>,
-    /// Channel number and head, of the channels whose head lies above the position given.
+    /// Shard key and head, of the channels whose head lies above the position given.
     pub heads: Vec<(i64, Seq)>,
 }
 

@@ -12,7 +12,8 @@ use uuid::Uuid;
 #[cfg(feature = "mutants")]
 use crate::planted;
 use crate::{
-    Error, Incoming, NewRow, Store, WRITE_DEADLINE, WriteError, Written,
+    Effect, Error, Incoming, NewRow, Store, WRITE_DEADLINE, WriteError, Written,
+    apply::apply,
     batch::{Batch, Head, NewHead, Numbered},
     database::read,
     error::sqlstate,
@@ -43,7 +44,7 @@ enum Ended {
 /// Rides in an `sqlx::Error` out of the statement that met it.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Contradiction(String);
+pub(crate) struct Contradiction(pub(crate) String);
 
 impl Store {
     /// The next offset to read of each of `partitions`, in the order asked; 0 for one that was
@@ -192,9 +193,10 @@ async fn statements(
         numbered = batch.number(&before);
         renumber(conn, &numbered).await?;
     }
+    let without_effect = apply(conn, &numbered).await?;
     insert_dead(conn, step.partition, &batch.dead).await?;
     write_heads(conn, step.partition, &batch.heads(&before, &numbered)).await?;
-    let written = batch.written(&before);
+    let written = batch.written(&before, without_effect);
     if written.duplicates + written.dead > 0 {
         count(conn, step.partition, &written).await?;
     }
@@ -271,7 +273,7 @@ pub(crate) async fn insert(
         return Ok(HashSet::new());
     }
     let column = |of: fn(&Numbered<'_>) -> i64| rows.iter().map(of).collect::<Vec<i64>>();
-    let channels = column(|n| n.row.channel.number());
+    let channels = column(|n| n.row.channel.shard_key());
     let seqs = column(|n| n.row.seq.to_db());
     let senders = column(|n| n.row.key.user.number());
     let times = column(|n| n.row.ts_ms);
@@ -279,13 +281,21 @@ pub(crate) async fn insert(
     let ids: Vec<_> = rows.iter().map(|n| id(n.row)).collect();
     let ordinals: Vec<Option<i64>> = rows.iter().map(|n| n.ordinal).collect();
     let bodies: Vec<&str> = rows.iter().map(|n| n.row.body.as_str()).collect();
+    let place = |of: fn(&Effect) -> Option<Seq>| {
+        let place = |n: &Numbered<'_>| of(&n.row.effect).map(Seq::to_db);
+        rows.iter().map(place).collect::<Vec<Option<i64>>>()
+    };
+    let (targets, threads) = (place(Effect::target), place(Effect::thread));
     let kept = sqlx::query!(
         "insert into messages
-             (channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, body)
-         select channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, body
+             (channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, target_seq,
+              thread_seq, body)
+         select channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, target_seq,
+                thread_seq, body
          from unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::bigint[], $5::uuid[],
-                     $6::bigint[], $7::bigint[], $8::text[])
-             as r (channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, body)
+                     $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::text[])
+             as r (channel_id, seq, kind, sender_id, client_msg_id, ts_ms, ordinal, target_seq,
+                   thread_seq, body)
          order by seq
          on conflict (channel_id, sender_id, client_msg_id) do nothing
          returning channel_id, seq",
@@ -296,6 +306,8 @@ pub(crate) async fn insert(
         &ids,
         &times,
         &ordinals as &[Option<i64>],
+        &targets as &[Option<i64>],
+        &threads as &[Option<i64>],
         &bodies as &[&str]
     )
     .fetch_all(conn)
@@ -308,7 +320,7 @@ pub(crate) async fn insert(
 
 async fn renumber(conn: &mut PgConnection, rows: &[Numbered<'_>]) -> sqlx::Result<()> {
     let messages = || rows.iter().filter(|n| n.ordinal.is_some());
-    let channels: Vec<i64> = messages().map(|n| n.row.channel.number()).collect();
+    let channels: Vec<i64> = messages().map(|n| n.row.channel.shard_key()).collect();
     let seqs: Vec<i64> = messages().map(|n| n.row.seq.to_db()).collect();
     let ordinals: Vec<i64> = messages().filter_map(|n| n.ordinal).collect();
     sqlx::query!(
@@ -347,7 +359,7 @@ async fn insert_dead(
              values ($1, $2, $3, $4, $5, $6, $7)",
             partition,
             seq.to_db(),
-            channel.map(|channel| channel.number()),
+            channel.map(|channel| channel.shard_key()),
             payload.as_deref(),
             key.as_deref(),
             ts_ms,
@@ -374,20 +386,24 @@ async fn write_heads(
     if heads.is_empty() {
         return Ok(());
     }
-    let channels: Vec<i64> = heads.iter().map(|head| head.channel.number()).collect();
+    let channels: Vec<i64> = heads.iter().map(|head| head.channel.shard_key()).collect();
     let throughs: Vec<i64> = heads.iter().map(|head| head.through.to_db()).collect();
     let ordinals: Vec<i64> = heads.iter().map(|head| head.ordinal).collect();
+    let times: Vec<i64> = heads.iter().map(|head| head.ts_ms).collect();
     let moved = sqlx::query!(
-        "insert into channel_heads (channel_id, partition, through, ordinal)
-         select channel_id, $1, through, ordinal
-         from unnest($2::bigint[], $3::bigint[], $4::bigint[]) as h (channel_id, through, ordinal)
+        "insert into channel_heads (channel_id, partition, through, ordinal, last_ts_ms)
+         select channel_id, $1, through, ordinal, last_ts_ms
+         from unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[])
+             as h (channel_id, through, ordinal, last_ts_ms)
          on conflict (channel_id) do update
-             set through = excluded.through, ordinal = excluded.ordinal
+             set through = excluded.through, ordinal = excluded.ordinal,
+                 last_ts_ms = excluded.last_ts_ms
              where channel_heads.through < excluded.through",
         partition,
         &channels,
         &throughs,
-        &ordinals
+        &ordinals,
+        &times
     )
     .execute(conn)
     .await?

@@ -58,6 +58,11 @@ impl Recent {
         self.entries.iter().map(|(seq, entry)| (*seq, entry))
     }
 
+    /// The highest seq in it.
+    pub(super) fn last(&self) -> Option<Seq> {
+        self.entries.last_key_value().map(|(seq, _)| *seq)
+    }
+
     /// Adds a message that is not in it; `false` = without its frame, for want of room.
     pub(super) fn insert(&mut self, frame: &Frame) -> bool {
         self.arrivals += 1;

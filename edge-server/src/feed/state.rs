@@ -308,6 +308,18 @@ impl Feed {
             .chain(self.readers.iter().map(HasSocket::socket))
     }
 
+    /// The attached sockets, in any order.
+    pub fn attached(&self) -> impl Iterator<Item = SocketId> + '_ {
+        let attached = self.plain.iter().chain(self.ordered.iter());
+        attached.map(HasSocket::socket)
+    }
+
+    /// The highest seq that is known of the channel: nothing above it can have been shown. `None`
+    /// until something is known.
+    pub fn known_through(&self) -> Option<Seq> {
+        self.horizon.max(self.recent.last())
+    }
+
     /// Whether the socket joined.
     pub fn contains(&self, socket: SocketId) -> bool {
         self.plain.contains(socket)

@@ -26,7 +26,7 @@ pub enum Horizon {
 pub struct Sweeper {
     /// Per shard, from the last sweep that succeeded.
     positions: Vec<Option<Vec<(i32, Seq)>>>,
-    /// By channel number.
+    /// By the channel's key in its shard.
     suspects: BTreeMap<i64, Suspect>,
 }
 
@@ -58,7 +58,7 @@ impl Sweeper {
     }
 
     /// A sweep of `shard` succeeded: its positions, and the heads above the last ones as
-    /// `(channel number, head)`, both of one statement. A failed one is not told at all, so the
+    /// `(channel's key in the shard, head)`, both of one statement. A failed one is not told at all, so the
     /// next one looks from the same positions.
     pub fn swept(
         &mut self,

@@ -63,10 +63,10 @@ impl Hub {
             .unwrap_or(false)
     }
 
-    /// The sweep found the head of the channel with this number above its horizon, twice.
-    pub(crate) fn on_head(&self, number: i64, head: Seq, now_ms: u64, turn: &mut Turn) {
+    /// The sweep found the head of the channel with this key in its shard above its horizon, twice.
+    pub(crate) fn on_head(&self, key: i64, head: Seq, now_ms: u64, turn: &mut Turn) {
         let mut state = self.state.lock();
-        let Some(channel) = state.channel_of(number).map(|(id, _)| id) else {
+        let Some(channel) = state.channel_of(key).map(|(id, _)| id) else {
             return;
         };
         state.with_feed(channel, now_ms, turn, |channel, out| {
@@ -76,10 +76,10 @@ impl Hub {
         });
     }
 
-    /// What is known here of the channel with this number.
-    pub(crate) fn horizon_of(&self, number: i64) -> Horizon {
+    /// What is known here of the channel with this key in its shard.
+    pub(crate) fn horizon_of(&self, key: i64) -> Horizon {
         let state = self.state.lock();
-        match state.channel_of(number) {
+        match state.channel_of(key) {
             None => Horizon::NoFeed,
             Some((_, channel)) => channel.feed.horizon().map_or(Horizon::Unknown, Horizon::At),
         }
@@ -168,7 +168,12 @@ impl Hub {
                 state.deadlines.push_back((deadline_ms, id, channel));
                 continue;
             }
-            let (socket, request) = (Arc::clone(&entry.socket), entry.joins.remove(at).id);
+            let join = entry.joins.remove(at);
+            let (socket, request) = (Arc::clone(&entry.socket), join.id);
+            if join.by_edge.is_some() {
+                // Nobody waits for an answer: it is tried again.
+                turn.directs.push((entry.user, Some(channel)));
+            }
             state.leave(id, channel, now_ms, &mut turn);
             if let Some(request) = request {
                 let error = ErrorBody::new(

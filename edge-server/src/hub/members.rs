@@ -85,6 +85,7 @@ impl Hub {
         // again.
         self.evictions.fetch_add(1, Ordering::Release);
         state.suspended = true;
+        state.vouched.clear();
         for channel in state.channels.values_mut() {
             channel.gate = Gate::Held;
             channel.members.clear();

@@ -4,14 +4,20 @@
 mod events;
 mod members;
 mod out;
+mod passing;
+mod people;
+#[cfg(test)]
+mod people_tests;
 mod registration;
 mod state;
 #[cfg(test)]
 mod tests;
 mod turn;
+mod watching;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
+    num::NonZeroUsize,
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -19,14 +25,26 @@ use std::{
 };
 
 use hubbub_protocol::{
-    BusChannel, ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, Seq, reply_error,
+    BusChannel, ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, Seq, UserId, reply_error,
 };
+use lru::LruCache;
 use parking_lot::Mutex;
 
 use self::state::{Channel, Gate, PendingJoin, State};
-pub(crate) use self::{members::Reopened, registration::Registration, turn::Turn};
+pub(crate) use self::{
+    members::Reopened,
+    passing::Passed,
+    people::{Bus, connection_id},
+    registration::Registration,
+    turn::Turn,
+};
 use crate::{
     feed::{Counts, Feed, Frame, Limits, SocketId},
+    people::{
+        marks::{GATHERED, Marks},
+        typing::TypingRate,
+        watches::Watches,
+    },
     socket::Socket,
     wire::text_frame,
 };
@@ -37,6 +55,10 @@ const JOIN_DEADLINE_MS: u64 = 8_000;
 
 /// A channel without listeners is kept this long against churn, then unsubscribed and forgotten.
 const LINGER_MS: u64 = 1_000;
+
+/// Memberships that are remembered by the store's word; past it the one used longest ago is asked
+/// for again.
+const VOUCHED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// A join that passed the membership check.
 #[derive(Debug)]
@@ -51,6 +73,9 @@ pub(crate) struct JoinRequest {
     pub(crate) id: Option<RequestId>,
     /// [`Hub::evictions`] before the check.
     pub(crate) evictions: u64,
+    /// The edge joins by itself, to a direct channel with this user. The client's own joins and
+    /// leaves go before.
+    pub(crate) by_edge: Option<UserId>,
 }
 
 /// Why a join was not begun.
@@ -81,10 +106,18 @@ impl std::fmt::Debug for Hub {
 impl Hub {
     /// An empty hub. `recent_bytes` bounds the frames that all feeds keep together.
     pub(crate) fn new(recent_bytes: usize) -> Self {
+        // Grows with use: `LruCache::new` would reserve the whole table at once.
+        let mut vouched = LruCache::unbounded();
+        vouched.resize(VOUCHED);
         Self {
             state: Mutex::new(State {
                 sockets: HashMap::new(),
                 user_id_to_sockets: HashMap::new(),
+                people: HashMap::new(),
+                watches: Watches::default(),
+                marks: Marks::new(GATHERED),
+                typing: TypingRate::new(),
+                vouched,
                 channels: HashMap::new(),
                 synced: HashSet::new(),
                 retrying: HashSet::new(),
@@ -150,6 +183,11 @@ impl Hub {
             return Err(JoinRefused::Evicted);
         }
         let user = entry.user;
+        match request.by_edge {
+            Some(_) if !entry.is_joined_by_edge(channel) => return Ok(turn),
+            Some(_) => {}
+            None => entry.left.retain(|left| *left != channel),
+        }
         // A second join replaces the first: an answer that is still owed belongs to it alone.
         if let Some(at) = entry.joins.iter().position(|join| join.channel == channel) {
             let first = entry.joins.remove(at);
@@ -167,6 +205,7 @@ impl Hub {
         entry.joins.push(PendingJoin {
             channel,
             id: request.id,
+            by_edge: request.by_edge,
             deadline_ms,
         });
         state.deadlines.push_back((deadline_ms, id, channel));
@@ -209,10 +248,14 @@ impl Hub {
         Ok(turn)
     }
 
-    /// Ends a socket's listening to a channel; false if it did not listen.
+    /// Ends a socket's listening to a channel, because its client says so; false if it did not listen.
     pub(crate) fn leave(&self, id: SocketId, channel: ChannelId, now_ms: u64) -> (Turn, bool) {
         let mut turn = Turn::default();
-        let left = self.state.lock().leave(id, channel, now_ms, &mut turn);
+        let mut state = self.state.lock();
+        if let Some(entry) = state.sockets.get_mut(&id) {
+            entry.note_left(channel);
+        }
+        let left = state.leave(id, channel, now_ms, &mut turn);
         (turn, left)
     }
 
@@ -251,6 +294,7 @@ impl Hub {
         serde_json::json!({
             "sockets": state.sockets.len(),
             "users": state.user_id_to_sockets.len(),
+            "watched": state.watches.len(),
             "devices": devices.len(),
             "channels": state.channels.len(),
             "suspended": state.suspended,

@@ -7,7 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use hubbub_mutant::{Mutant, planted};
-use hubbub_protocol::{ChannelId, CloseCode, JoinReply, Seq, replay_frame, reply_ok, synced_frame};
+use hubbub_protocol::{
+    ChannelId, CloseCode, JoinReply, Joined, Seq, ServerFrame, replay_frame, reply_ok, synced_frame,
+};
 
 use super::state::Entry;
 use crate::{
@@ -82,6 +84,15 @@ impl Outboxes for Out<'_> {
             return;
         };
         let join = entry.joins.remove(at);
+        if let Some(with) = join.by_edge {
+            let joined = Joined {
+                channel: reply.channel,
+                head: reply.head,
+                with: Some(with),
+            };
+            let frame = ServerFrame::encode_tagged("joined", &joined);
+            return self.touch(socket, |socket| socket.push_text(&frame));
+        }
         if let Some(id) = join.id {
             self.touch(socket, |socket| socket.push_text(&reply_ok(&id, &reply)));
         }

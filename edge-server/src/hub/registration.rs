@@ -4,7 +4,7 @@ use std::sync::{Arc, atomic::Ordering};
 
 use hubbub_protocol::CloseCode;
 
-use super::{Hub, Turn, state::Entry};
+use super::{Bus, Hub, Turn, state::Entry};
 use crate::{Edge, feed::SocketId, handshake::Identity, socket::Socket};
 
 /// A socket's place in the hub: taken at once, given back when this is dropped.
@@ -17,8 +17,14 @@ pub(crate) struct Registration {
 impl Registration {
     /// Registers a socket. The oldest socket of a user with too many is asked to close.
     pub(crate) fn new(edge: Arc<Edge>, socket: &Arc<Socket>, identity: &Identity) -> Self {
-        edge.hub
-            .register(socket, identity, edge.config.max_sockets_per_user);
+        let turn = edge.hub.register(
+            socket,
+            identity,
+            edge.config.max_sockets_per_user,
+            edge.now_ms(),
+            &*edge,
+        );
+        edge.perform(turn);
         Self {
             id: socket.id,
             edge,
@@ -28,14 +34,23 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let turn = self.edge.hub.unregister(self.id, self.edge.now_ms());
+        let edge = &self.edge;
+        let turn = edge.hub.unregister(self.id, edge.now_ms(), &**edge);
         self.edge.perform(turn);
         self.edge.unregistered.notify_one();
     }
 }
 
 impl Hub {
-    pub(super) fn register(&self, socket: &Arc<Socket>, identity: &Identity, most: usize) {
+    pub(super) fn register(
+        &self,
+        socket: &Arc<Socket>,
+        identity: &Identity,
+        most: usize,
+        now_ms: u64,
+        bus: &impl Bus,
+    ) -> Turn {
+        let mut turn = Turn::default();
         let mut state = self.state.lock();
         let entry = Entry {
             socket: Arc::clone(socket),
@@ -45,6 +60,9 @@ impl Hub {
             channels: Vec::new(),
             joins: Vec::new(),
             next_room: 0,
+            direct: identity.direct,
+            left: Vec::new(),
+            away: false,
         };
         state.sockets.insert(socket.id, entry);
         let of_user = state.user_id_to_sockets.entry(identity.user).or_default();
@@ -62,9 +80,11 @@ impl Hub {
             }
         }
         self.sockets.fetch_add(1, Ordering::Relaxed);
+        state.person_came(identity.user, identity.direct, now_ms, bus, &mut turn);
+        turn
     }
 
-    pub(super) fn unregister(&self, id: SocketId, now_ms: u64) -> Turn {
+    pub(super) fn unregister(&self, id: SocketId, now_ms: u64, bus: &impl Bus) -> Turn {
         let mut turn = Turn::default();
         let mut state = self.state.lock();
         let channels = state
@@ -76,6 +96,7 @@ impl Hub {
             state.leave(id, channel, now_ms, &mut turn);
         }
         state.synced.remove(&id);
+        state.unwatch(id, now_ms);
         if let Some(entry) = state.sockets.remove(&id) {
             if let Some(of_user) = state.user_id_to_sockets.get_mut(&entry.user) {
                 of_user.retain(|socket| *socket != id);
@@ -83,6 +104,7 @@ impl Hub {
                     state.user_id_to_sockets.remove(&entry.user);
                 }
             }
+            state.person_went(entry.user, now_ms, bus);
             self.sockets.fetch_sub(1, Ordering::Relaxed);
         }
         turn

@@ -6,13 +6,15 @@ use std::{
 };
 
 use hubbub_protocol::{
-    ChannelId, ChannelLetter, DeviceId, ErrorBody, ErrorCode, RequestId, UserId, left_frame,
-    reply_error,
+    ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, UserId, left_frame, reply_error,
 };
 
-use super::{Turn, out::Out};
+use lru::LruCache;
+
+use super::{Turn, out::Out, people::Person};
 use crate::{
     feed::{Counts, Feed, Limits, SocketId},
+    people::{marks::Marks, typing::TypingRate, watches::Watches},
     socket::Socket,
 };
 
@@ -30,6 +32,8 @@ pub(super) enum Gate {
 pub(super) struct PendingJoin {
     pub(super) channel: ChannelId,
     pub(super) id: Option<RequestId>,
+    /// The edge joined by itself, to a direct channel with this user: told by `joined`.
+    pub(super) by_edge: Option<UserId>,
     pub(super) deadline_ms: u64,
 }
 
@@ -43,6 +47,12 @@ pub(super) struct Entry {
     pub(super) joins: Vec<PendingJoin>,
     /// The first of `channels` that has not had its turn at this socket's room.
     pub(super) next_room: usize,
+    /// The edge joins it to the direct channels of its user.
+    pub(super) direct: bool,
+    /// Direct channels that the client left, the oldest first; bounded.
+    pub(super) left: Vec<ChannelId>,
+    /// The client says that nobody is at the device.
+    pub(super) away: bool,
 }
 
 #[derive(Debug)]
@@ -60,6 +70,14 @@ pub(super) struct Channel {
 pub(super) struct State {
     pub(super) sockets: HashMap<SocketId, Entry>,
     pub(super) user_id_to_sockets: HashMap<UserId, Vec<SocketId>>,
+    /// Users with sockets, and those who had some a moment ago.
+    pub(super) people: HashMap<UserId, Person>,
+    pub(super) watches: Watches,
+    pub(super) marks: Marks,
+    pub(super) typing: TypingRate,
+    /// Members by the store's word, beside those that open feeds vouch for; evictions take them
+    /// out, and a loss of the bus or of the lease takes all.
+    pub(super) vouched: LruCache<(ChannelId, UserId), ()>,
     pub(super) channels: HashMap<ChannelId, Channel>,
     /// Sockets with a `synced` that waits for a write to ride on.
     pub(super) synced: HashSet<SocketId>,
@@ -134,13 +152,10 @@ impl State {
         Some(result)
     }
 
-    pub(super) fn channel_of(&self, number: i64) -> Option<(ChannelId, &Channel)> {
-        [ChannelLetter::Channel, ChannelLetter::Direct]
-            .into_iter()
-            .find_map(|letter| {
-                let id = ChannelId::new(letter, number)?;
-                self.channels.get(&id).map(|channel| (id, channel))
-            })
+    /// The channel of a shard's key.
+    pub(super) fn channel_of(&self, key: i64) -> Option<(ChannelId, &Channel)> {
+        let id = ChannelId::from_shard_key(key)?;
+        self.channels.get(&id).map(|channel| (id, channel))
     }
 
     pub(super) fn leave(
@@ -182,6 +197,7 @@ impl State {
         if let Some(channel) = self.channels.get_mut(&channel) {
             channel.members.remove(&user);
         }
+        self.forget_member(channel, user);
         let mut listening = 0;
         for id in self
             .user_id_to_sockets

@@ -2,7 +2,8 @@ mod allocations;
 
 use std::net::SocketAddr;
 
-use hubbub_protocol::{ChannelLetter, UserId};
+use bytes::Bytes;
+use hubbub_protocol::{ChannelLetter, PodId, UserId};
 use proptest::prelude::*;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -12,7 +13,7 @@ use crate::{
     handshake::Identity,
 };
 
-const USERS: i64 = 3;
+pub(super) const USERS: i64 = 3;
 const CHANNELS: i64 = 3;
 const SOCKETS: usize = 5;
 
@@ -66,22 +67,61 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..60)
 }
 
-fn channel(number: i64) -> ChannelId {
+pub(super) fn channel(number: i64) -> ChannelId {
     ChannelId::new(ChannelLetter::Channel, number).expect("from 1")
 }
 
-fn identity(slot: usize) -> Identity {
+pub(super) fn identity(slot: usize) -> Identity {
     Identity {
         user: UserId::new(slot as i64 % USERS + 1).expect("from 1"),
         device: "d".parse().expect("an id"),
         expires_at_s: i64::MAX,
+        direct: true,
     }
 }
 
-async fn stream(listener: &TcpListener, addr: SocketAddr) -> TcpStream {
+pub(super) async fn stream(listener: &TcpListener, addr: SocketAddr) -> TcpStream {
     let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
     drop(accepted.expect("a connection"));
     client.expect("listening")
+}
+
+/// What the hub orders and publishes, in order.
+#[derive(Debug)]
+pub(super) struct FakeBus {
+    pub(super) subscribed: Mutex<HashSet<BusChannel>>,
+    pub(super) published: Mutex<Vec<(BusChannel, Bytes)>>,
+    pod: PodId,
+}
+
+impl FakeBus {
+    pub(super) fn new() -> Self {
+        Self {
+            subscribed: Mutex::default(),
+            published: Mutex::default(),
+            pod: "edge-1".parse().expect("an id"),
+        }
+    }
+}
+
+impl Bus for FakeBus {
+    fn subscribe(&self, channel: BusChannel) {
+        let new = self.subscribed.lock().insert(channel.clone());
+        assert!(new, "{channel} was subscribed already");
+    }
+
+    fn unsubscribe(&self, channel: BusChannel) {
+        let known = self.subscribed.lock().remove(&channel);
+        assert!(known, "{channel} was not subscribed");
+    }
+
+    fn publish(&self, to: &BusChannel, payload: Bytes) {
+        self.published.lock().push((to.clone(), payload));
+    }
+
+    fn pod(&self) -> &PodId {
+        &self.pod
+    }
 }
 
 /// Runs a schedule and checks the hub after each step; what was subscribed is what is open.
@@ -89,6 +129,7 @@ async fn run(steps: Vec<Step>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("bound");
     let hub = Hub::new(1_000);
+    let bus = FakeBus::new();
     let mut sockets: Vec<Option<Arc<Socket>>> = vec![None; SOCKETS];
     let (mut now, mut asked) = (0, Vec::new());
     let subscribed = Mutex::new(HashSet::new());
@@ -98,12 +139,12 @@ async fn run(steps: Vec<Step>) {
             Step::Register(slot) if sockets[slot].is_none() => {
                 let tcp = stream(&listener, addr).await;
                 let socket = Socket::new(hub.next_socket_id(), tcp, now);
-                hub.register(&socket, &identity(slot), 10);
+                hub.register(&socket, &identity(slot), 10, now, &bus);
                 sockets[slot] = Some(socket);
             }
             Step::Unregister(slot) => {
                 if let Some(socket) = sockets[slot].take() {
-                    turn = hub.unregister(socket.id, now);
+                    turn = hub.unregister(socket.id, now, &bus);
                 }
             }
             Step::Join {
@@ -118,6 +159,7 @@ async fn run(steps: Vec<Step>) {
                         ordered: number % 2 == 0,
                         id: Some(RequestId::Number(number)),
                         evictions: hub.evictions(),
+                        by_edge: None,
                     };
                     let joined = hub.join(socket.id, request, now, |channel| {
                         subscribed.lock().insert(channel);
@@ -211,7 +253,7 @@ async fn run(steps: Vec<Step>) {
     }
     // Everybody goes: after the linger nothing is left.
     for socket in sockets.into_iter().flatten() {
-        hub.unregister(socket.id, now);
+        hub.unregister(socket.id, now, &bus);
     }
     hub.tick(now + LINGER_MS, |_| {});
     assert_eq!((hub.sockets(), hub.channels()), (0, 0));
@@ -222,10 +264,11 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("bound");
     let hub = Hub::new(1_000);
+    let bus = FakeBus::new();
     let mut ids = Vec::new();
     for slot in 0..2 {
         let socket = Socket::new(hub.next_socket_id(), stream(&listener, addr).await, 0);
-        hub.register(&socket, &identity(slot), 10);
+        hub.register(&socket, &identity(slot), 10, 0, &bus);
         ids.push(socket.id);
     }
     hub.resume_all();
@@ -236,6 +279,7 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
             ordered: false,
             id: None,
             evictions: hub.evictions(),
+            by_edge: None,
         };
         hub.join(id, request, 0, |_| {}).expect("a member");
     };
@@ -260,11 +304,12 @@ async fn held_channel_gives_nothing_from_memory() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("bound");
     let hub = Hub::new(1_000);
+    let bus = FakeBus::new();
     hub.resume_all();
     let mut sockets = Vec::new();
     for slot in 0..3 {
         let socket = Socket::new(hub.next_socket_id(), stream(&listener, addr).await, 0);
-        hub.register(&socket, &identity(slot), 10);
+        hub.register(&socket, &identity(slot), 10, 0, &bus);
         sockets.push(socket);
     }
     let join = |slot: usize, since: u64| {
@@ -274,6 +319,7 @@ async fn held_channel_gives_nothing_from_memory() {
             ordered: false,
             id: None,
             evictions: hub.evictions(),
+            by_edge: None,
         };
         let turn = hub.join(sockets[slot].id, request, 0, |_| {});
         turn.expect("a member").requests

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use hubbub_protocol::ChannelId;
+use hubbub_protocol::{ChannelId, UserId};
 
 use crate::{feed::Request, socket::Socket};
 
@@ -13,6 +13,8 @@ pub(crate) struct Turn {
     pub(crate) dirty: Vec<Arc<Socket>>,
     /// Questions to the store.
     pub(crate) requests: Vec<(ChannelId, Request)>,
+    /// Users whose direct channels are to be read and joined: all of them, or one that is new.
+    pub(crate) directs: Vec<(UserId, Option<ChannelId>)>,
 }
 
 impl Turn {
@@ -20,5 +22,6 @@ impl Turn {
     pub(crate) fn merge(&mut self, other: Self) {
         self.dirty.extend(other.dirty);
         self.requests.extend(other.requests);
+        self.directs.extend(other.directs);
     }
 }

@@ -227,18 +227,9 @@ impl World {
         for (partition, record) in hubbub_log::read_all(&self.log).await? {
             let payload = record.payload.unwrap_or_default();
             let read = Record::decode(&payload).map_err(|e| anyhow::anyhow!("{e}"))?;
-            let (channel, kind) = (read.channel(), read.kind());
-            let body = read.body(record.ts_ms);
             let (next, batch) = batches.entry(partition).or_default();
             *next = record.next_offset;
-            batch.push(Incoming::Row(NewRow {
-                seq: record.seq,
-                channel,
-                kind,
-                key: body.key(),
-                ts_ms: record.ts_ms,
-                body: body.encode(),
-            }));
+            batch.push(Incoming::Row(NewRow::read(record.seq, record.ts_ms, read)));
         }
         let mut stored = Vec::new();
         for (partition, (next, mut batch)) in batches {

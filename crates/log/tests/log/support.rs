@@ -8,7 +8,7 @@ use std::{
 
 use hubbub_log::{
     Appender, Config, Consumer, ConsumerConfig, ConsumerEvent, ConsumerHandle, LogRecord, Metrics,
-    Positions, Report, create_topic,
+    Misfit, Positions, Report, create_topic,
 };
 use hubbub_protocol::{ChannelId, ChannelLetter, partition_of};
 use parking_lot::Mutex;
@@ -140,6 +140,7 @@ pub(crate) fn consumer_config(log: &Config, group: &str, batch_records: usize) -
         session_timeout: Duration::from_millis(3_000),
         heartbeat: Duration::from_millis(1_000),
         batch_records,
+        misfit: Misfit::Refuse,
     }
 }
 

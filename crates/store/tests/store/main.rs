@@ -1,7 +1,10 @@
 //! The store on real Postgres servers.
 
 mod batches;
+mod changes;
 mod core_tables;
+mod direct;
+mod marks;
 mod offline_data;
 mod outages;
 mod pages;

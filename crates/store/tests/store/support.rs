@@ -4,7 +4,9 @@ use hubbub_protocol::{
     ChannelId, ChannelLetter, MessageId, MessageKey, RecordKind, Seq, UserId, partition_of,
 };
 use hubbub_stack::TestEnv;
-use hubbub_store::{Config, Incoming, LogIdentity, Metrics, NewRow, Store, WriteError, Written};
+use hubbub_store::{
+    Config, Effect, Incoming, LogIdentity, Metrics, NewRow, Store, WriteError, Written,
+};
 use sqlx::{Connection, PgConnection};
 use tokio::{sync::oneshot, time::Instant};
 use uuid::Uuid;
@@ -94,6 +96,7 @@ pub(crate) fn record(seq: u64, channel: ChannelId, key: MessageKey, kind: Record
         key,
         ts_ms: 1_700_000_000_000 + i64::try_from(seq).expect("small"),
         body: format!(r#"{{"type":"message","text":"number {seq}"}}"#),
+        effect: Effect::None,
     })
 }
 
@@ -176,7 +179,7 @@ pub(crate) async fn ordinals(
 ) -> anyhow::Result<Vec<(i64, Option<i64>)>> {
     let rows =
         sqlx::query_as("select seq, ordinal from messages where channel_id = $1 order by seq")
-            .bind(channel.number())
+            .bind(channel.shard_key())
             .fetch_all(conn)
             .await?;
     Ok(rows)
