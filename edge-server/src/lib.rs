@@ -197,7 +197,7 @@ impl Edge {
             self.fetcher
                 .ask(self.store.shard_of(channel), channel, request);
         }
-        for (user, added) in turn.directs {
+        for (user, added) in turn.directs.drain(..) {
             self.errands.directs(user, added);
         }
     }

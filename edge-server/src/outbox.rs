@@ -308,7 +308,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::wire::text_frame;
 
     fn channel(n: i64) -> ChannelId {
         ChannelId::new(hubbub_protocol::ChannelLetter::Channel, n).expect("from 1")
