@@ -1,4 +1,4 @@
-use hubbub_protocol::{ErrorBody, ErrorCode, UserId};
+use hubbub_protocol::{DeviceId, ErrorBody, ErrorCode, UserId};
 use hubbub_service::token::{self, TokenError};
 use warp::http::header::AUTHORIZATION;
 
@@ -12,6 +12,11 @@ impl Call {
     /// Who asks: the user of the token's subject. A token in the query is refused even beside a
     /// good header, since it has been written to logs on its way here.
     pub(crate) async fn user(&self) -> Result<UserId, Failure> {
+        self.user_and_device().await.map(|(user, _)| user)
+    }
+
+    /// And on which device, if the token names one.
+    pub(crate) async fn user_and_device(&self) -> Result<(UserId, Option<DeviceId>), Failure> {
         if self.query.has_token() {
             return Err(unauthorized(
                 "a token in the address is not taken: send Authorization: Bearer",
@@ -26,7 +31,7 @@ impl Call {
             .map_err(|error| unauthorized(error.to_string()))?;
         let user = self.user_of(claims.subject).await?;
         // Set once a request; a second look gives the same user.
-        Ok(*self.user.get_or_init(|| user))
+        Ok((*self.user.get_or_init(|| user), claims.device))
     }
 
     fn authorization(&self) -> Result<Option<&str>, Failure> {

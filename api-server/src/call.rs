@@ -139,7 +139,7 @@ fn timed_out(route: Option<Route>) -> ErrorBody {
     let error = ErrorBody::new(ErrorCode::Timeout, "the request was not done in time");
     match route {
         // It may have been handed to the log already.
-        Some(Route::SendMessage) => error.outcome(Outcome::Unknown),
+        Some(route) if route.appends() => error.outcome(Outcome::Unknown),
         _ => error,
     }
 }
@@ -189,6 +189,22 @@ impl Call {
             taken_us = u64::try_from(taken.as_micros()).unwrap_or(u64::MAX),
             "request answered"
         );
+    }
+
+    /// As [`Self::json_body`], for requests whose body says nothing that must be said: none at all
+    /// is empty.
+    pub(crate) async fn json_body_if_any(&self, mut body: Body) -> Result<Vec<u8>, ErrorBody> {
+        if self.headers.contains_key(CONTENT_TYPE) || self.headers.contains_key(CONTENT_ENCODING) {
+            return self.json_body(body).await;
+        }
+        while let Some(part) = body.next().await {
+            if part.is_ok_and(|part| part.is_empty()) {
+                continue;
+            }
+            // What it is, nobody said.
+            check_media_type(&self.headers)?;
+        }
+        Ok(Vec::new())
     }
 
     /// Reads a body that must be JSON: at most 64 KiB, not compressed. What it says is the
@@ -297,6 +313,8 @@ mod tests {
             (error.outcome, error.status()),
             (Some(Outcome::Unknown), 504)
         );
+        let edit = timed_out(Some(Route::EditMessage));
+        assert_eq!(edit.outcome, Some(Outcome::Unknown));
         assert_eq!(timed_out(Some(Route::GetMe)).outcome, None);
     }
 }

@@ -2,16 +2,16 @@ use std::sync::Arc;
 
 use hubbub_chat::Error;
 use hubbub_protocol::{
-    ChannelId, ErrorBody, ErrorCode, check_json_depth,
+    ChannelId, ErrorBody, ErrorCode,
     http::{Channel, ChannelKind, ListPage, NewChannel},
     limits,
 };
-use serde_json::Value;
 use warp::{Filter, filters::BoxedFilter, http::StatusCode, reply::Response};
 
 use crate::{
     call::{Body, Call, answer, body, call},
     context::Context,
+    fields::Fields,
     reply::{self, Failure},
     route::Route,
 };
@@ -65,7 +65,7 @@ async fn list(call: Arc<Call>) -> Result<Response, Failure> {
 }
 
 /// What cannot be a name is refused before the database is asked (it could not hold a U+0000).
-fn check_name(name: &str) -> Result<(), ErrorBody> {
+pub(crate) fn check_name(name: &str) -> Result<(), ErrorBody> {
     let most = limits::CHANNEL_NAME_BYTES;
     if (1..=most).contains(&name.len()) && !name.chars().any(char::is_control) {
         return Ok(());
@@ -94,36 +94,15 @@ async fn create(call: Arc<Call>, body: Body) -> Result<Response, Failure> {
 
 /// Reads `{name, kind?}`, naming the field at fault as a send does.
 fn parse_new_channel(body: &[u8]) -> Result<NewChannel, ErrorBody> {
-    let invalid = |field: &str, expected: &str| {
-        ErrorBody::new(
-            ErrorCode::InvalidField,
-            format!("{field} must be {expected}"),
-        )
-        .field(field)
-    };
-    check_json_depth(body)?;
-    let Ok(Value::Object(mut fields)) = serde_json::from_slice(body) else {
-        return Err(ErrorBody::new(
-            ErrorCode::InvalidJson,
-            "the body is not a JSON object",
-        ));
-    };
-    let name = match fields.remove("name") {
-        Some(Value::String(name)) => name,
-        None | Some(Value::Null) => {
-            return Err(
-                ErrorBody::new(ErrorCode::MissingField, "name is missing: a string").field("name"),
-            );
-        }
-        Some(_) => return Err(invalid("name", "a string")),
-    };
-    let kind = match fields.get("kind") {
-        None | Some(Value::Null) => None,
-        Some(kind) => match kind.as_str() {
-            Some("public") => Some(ChannelKind::Public),
-            Some("private") => Some(ChannelKind::Private),
-            _ => return Err(invalid("kind", "public or private")),
-        },
+    let fields = Fields::read(body)?;
+    let name = fields.required_text("name")?;
+    let kind =
+        || ErrorBody::new(ErrorCode::InvalidField, "kind must be public or private").field("kind");
+    let kind = match fields.text("kind").map_err(|_| kind())?.as_deref() {
+        None => None,
+        Some("public") => Some(ChannelKind::Public),
+        Some("private") => Some(ChannelKind::Private),
+        Some(_) => return Err(kind()),
     };
     Ok(NewChannel { name, kind })
 }

@@ -1,4 +1,5 @@
-//! The HTTP API of Hubbub: channels, members, users, history and sending.
+//! The HTTP API of Hubbub: channels, members, users, history, sending and changing, threads,
+//! receipts, and who is here.
 //!
 //! Promises: every error is the same JSON object with the right status; an absent channel and a
 //! foreign one are told apart by nothing; membership is read from the primary after the history it
@@ -9,22 +10,29 @@
 mod auth;
 mod bus;
 mod call;
+mod changes;
 mod channels;
 mod config;
 mod context;
+mod direct;
+mod fields;
 mod members;
 mod messages;
 mod metrics;
 mod openapi;
 mod origin;
+mod path;
 mod query;
+mod receipts;
 mod reply;
 mod route;
 mod routes;
 mod server;
 mod startup;
+mod threads;
 mod users;
 mod waiters;
+mod who;
 
 pub use config::Config;
 pub use server::{Api, BindError};

@@ -5,7 +5,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubbub_protocol::{ErrorCode, Seq, limits};
+use hubbub_protocol::ErrorCode;
 use serde_json::{Map, Value, json};
 use warp::{Filter, filters::BoxedFilter, reply::Response};
 
@@ -16,7 +16,12 @@ use crate::{
     route::{COMMON, Route},
 };
 
+mod operations;
 mod schemas;
+mod words;
+
+use operations::{parameters, request_schema, success};
+use words::words;
 
 pub(crate) fn routes(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
     warp::path!("openapi.json")
@@ -40,8 +45,8 @@ fn document() -> Value {
         "info": {
             "title": "Hubbub",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "Channels, members, users, history and sending. Live messages come over \
-                the WebSocket at /ws. Every error has the same body, `Error`; `code` is for \
+            "description": "Channels, members, users, history, sending and changing, threads, \
+                receipts, presence. What is live comes over the WebSocket at /ws. Every error has the same body, `Error`; `code` is for \
                 programs, and `retryable` says whether the same request may succeed later. Unknown \
                 parameters and fields are ignored.",
             "license": { "name": "MIT", "identifier": "MIT" },
@@ -67,131 +72,13 @@ fn operation(route: Route) -> Value {
         "responses": responses(route),
         "security": if route.needs_token() { json!([{ "token": [] }]) } else { json!([]) },
     });
-    if let Some(schema) = request_schema(route) {
+    if let Some((schema, required)) = request_schema(route) {
         operation["requestBody"] = json!({
-            "required": true,
+            "required": required,
             "content": { "application/json": { "schema": reference(schema) } },
         });
     }
     operation
-}
-
-fn words(route: Route) -> (&'static str, &'static str) {
-    match route {
-        Route::ListChannels => (
-            "List channels",
-            "The caller's channels and the public ones, in the order of their ids. With `name` \
-             only the channel of that name, if the caller may see it.",
-        ),
-        Route::CreateChannel => (
-            "Create a channel",
-            "The caller becomes its first member and admin.",
-        ),
-        Route::GetChannel => ("Show a channel", "A public one, or one of the caller's."),
-        Route::GetMessages => (
-            "Read history",
-            "A page of a channel's records, ascending by seq: the newest without `before`, `after` \
-             and `around`, of which one at most is given; the bounds are exclusive. Seqs are \
-             increasing and not contiguous. With `at_least` the answer waits up to 2 s until the \
-             store has processed that seq; `head` says whether it has.",
-        ),
-        Route::SendMessage => (
-            "Send a message",
-            "Answered once the log has it. After `outcome: unknown` (504) it may have been sent: \
-             send it again with the same `client_msg_id` and `retry: true`; it will be one message. \
-             After `outcome: rejected` it was not sent.",
-        ),
-        Route::ListMembers => ("List members", "Members alone see who is one."),
-        Route::AddMember => (
-            "Add a member",
-            "Everybody may add themself (`me`) to a public channel, any member may add others to \
-             it, and only admins add to a private one. Repeatable.",
-        ),
-        Route::RemoveMember => (
-            "Remove a member, or leave",
-            "Admins remove others, everybody may leave (`me`). Answered once every edge has \
-             confirmed that the member gets nothing more. After 503 `bus_unavailable` the removal \
-             stands and is not confirmed: repeat the request. Leaving what one does not belong to \
-             is `channel_not_found`, also as the repeat of a leave.",
-        ),
-        Route::GetMe => ("Show the caller", "The user of the token."),
-        Route::GetUser => ("Show a user", "By public id."),
-        Route::OpenApi => ("This document", "No token is needed."),
-    }
-}
-
-fn parameters(route: Route) -> Value {
-    let path = |name: &str, schema: &str| json!({ "name": name, "in": "path", "required": true, "schema": reference(schema) });
-    let query = |name: &str, schema: Value, description: &str| json!({ "name": name, "in": "query", "schema": schema, "description": description });
-    let seq = || json!({ "type": "integer", "minimum": 0, "maximum": Seq::MAX.0 });
-    let limit = || {
-        let schema = json!({
-            "type": "integer", "minimum": 1, "maximum": limits::PAGE_ROWS,
-            "default": limits::PAGE_ROWS_DEFAULT,
-        });
-        query("limit", schema, "Rows on the page.")
-    };
-    let cursor = || {
-        let schema = json!({ "type": "string", "pattern": "^[0-9]{1,19}$" });
-        query("cursor", schema, "The `next` of the page before.")
-    };
-    match route {
-        Route::ListChannels => json!([
-            query(
-                "name",
-                json!({ "type": "string", "minLength": 1, "maxLength": limits::CHANNEL_NAME_BYTES }),
-                "The exact name of one channel.",
-            ),
-            cursor(),
-            limit(),
-        ]),
-        Route::GetChannel | Route::SendMessage => json!([path("channel", "ChannelId")]),
-        Route::GetMessages => json!([
-            path("channel", "ChannelId"),
-            query("before", seq(), "Records below this seq, the nearest ones."),
-            query("after", seq(), "Records above this seq, the nearest ones."),
-            query(
-                "around",
-                seq(),
-                "Records on both sides of this seq, and its own."
-            ),
-            query(
-                "at_least",
-                seq(),
-                "Wait up to 2 s until `head` is at least this."
-            ),
-            limit(),
-        ]),
-        Route::ListMembers => json!([path("channel", "ChannelId"), cursor(), limit()]),
-        Route::AddMember | Route::RemoveMember => {
-            json!([path("channel", "ChannelId"), path("user", "UserIdOrMe")])
-        }
-        Route::GetUser => json!([path("user", "UserId")]),
-        Route::CreateChannel | Route::GetMe | Route::OpenApi => json!([]),
-    }
-}
-
-fn request_schema(route: Route) -> Option<&'static str> {
-    match route {
-        Route::CreateChannel => Some("NewChannel"),
-        Route::SendMessage => Some("SendMessage"),
-        _ => None,
-    }
-}
-
-/// The status and schema of success.
-fn success(route: Route) -> (&'static str, Value) {
-    match route {
-        Route::ListChannels => ("200", reference("ChannelPage")),
-        Route::CreateChannel => ("201", reference("Channel")),
-        Route::GetChannel => ("200", reference("Channel")),
-        Route::GetMessages => ("200", reference("MessagePage")),
-        Route::SendMessage => ("201", reference("MessageReply")),
-        Route::ListMembers => ("200", reference("MemberPage")),
-        Route::AddMember | Route::RemoveMember => ("200", reference("MembershipReply")),
-        Route::GetMe | Route::GetUser => ("200", reference("User")),
-        Route::OpenApi => ("200", json!({ "type": "object" })),
-    }
 }
 
 /// Success, and the errors by status: each names the codes it may have.
@@ -213,7 +100,7 @@ fn responses(route: Route) -> Value {
             }
         }
     }
-    if route == Route::SendMessage {
+    if route.appends() {
         // Where the outcome is unknown.
         let codes = by_status.entry(504).or_default();
         codes.push(ErrorCode::LogUnavailable.as_str());

@@ -72,6 +72,15 @@ impl Query {
             .unwrap_or(limits::PAGE_ROWS_DEFAULT))
     }
 
+    /// Whether something was asked for: `1` or `true`.
+    pub(crate) fn flag(&self, field: &'static str) -> Result<bool, ErrorBody> {
+        match self.get(field)? {
+            None | Some("0" | "false") => Ok(false),
+            Some("1" | "true") => Ok(true),
+            Some(_) => Err(invalid(field, "1 or 0")),
+        }
+    }
+
     /// Where a page of a list starts: the `next` of the page before. 0 for the first page.
     pub(crate) fn cursor(&self) -> Result<i64, ErrorBody> {
         let text = self.get("cursor")?.unwrap_or("0");
@@ -165,6 +174,29 @@ mod tests {
                 .cursor()
                 .expect_err(value);
             assert_eq!(error.field.as_deref(), Some("cursor"), "{value}");
+        }
+    }
+
+    #[test]
+    fn flags_are_strict() {
+        let flag = |raw: &str| Query::parse(raw).flag("records");
+        for (raw, expected) in [
+            ("", false),
+            ("records=1", true),
+            ("records=true", true),
+            ("records=0", false),
+            ("records=false&versions=1", false),
+        ] {
+            assert_eq!(flag(raw), Ok(expected), "{raw}");
+        }
+        for raw in [
+            "records=",
+            "records=yes",
+            "records=2",
+            "records=1&records=1",
+        ] {
+            let error = flag(raw).expect_err(raw);
+            assert_eq!(error.field.as_deref(), Some("records"), "{raw}");
         }
     }
 

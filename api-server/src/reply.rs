@@ -1,8 +1,8 @@
-use std::fmt::Write as _;
+use std::{collections::HashMap, fmt::Write as _};
 
 use bytes::Bytes;
-use hubbub_protocol::{ErrorBody, ErrorCode, ErrorReply, with_seq};
-use hubbub_store::Page;
+use hubbub_protocol::{ErrorBody, ErrorCode, ErrorReply, Seq, http::Version, with_seq};
+use hubbub_store::{Page, Row};
 use serde::Serialize;
 use warp::{
     http::{
@@ -67,24 +67,61 @@ pub(crate) fn json<T: Serialize>(status: StatusCode, value: &T) -> Result<Respon
 }
 
 /// A page of history, joined from the stored frames: they are neither parsed nor written again,
-/// which is what such an answer would cost otherwise.
-pub(crate) fn page(page: &Page) -> Response {
-    let stored: usize = page.rows.iter().map(|row| row.body.len() + 28).sum();
-    let mut body = String::with_capacity(stored + 64);
-    body.push_str("{\"messages\":[");
-    for (i, row) in page.rows.iter().enumerate() {
+/// which is what such an answer would cost otherwise. `versions` are by seq of the message.
+pub(crate) fn page(page: &Page, versions: Vec<(Seq, Version)>) -> Response {
+    let mut by_target: HashMap<Seq, Vec<Version>> = HashMap::new();
+    for (target, version) in versions {
+        by_target.entry(target).or_default().push(version);
+    }
+    let mut body = String::with_capacity(size(&page.rows) + 64);
+    body.push('{');
+    rows(&mut body, &page.rows, &by_target);
+    end(&mut body, page);
+    raw(body)
+}
+
+/// A page of a thread: its root apart.
+pub(crate) fn thread(root: &Row, page: &Page) -> Response {
+    let mut body = String::with_capacity(size(&page.rows) + root.body.len() + 96);
+    body.push_str("{\"root\":");
+    body.push_str(&with_seq(root.seq, &root.body));
+    body.push(',');
+    rows(&mut body, &page.rows, &HashMap::new());
+    end(&mut body, page);
+    raw(body)
+}
+
+fn size(rows: &[Row]) -> usize {
+    rows.iter().map(|row| row.body.len() + 28).sum()
+}
+
+fn rows(body: &mut String, rows: &[Row], versions: &HashMap<Seq, Vec<Version>>) {
+    body.push_str("\"messages\":[");
+    for (i, row) in rows.iter().enumerate() {
         if i > 0 {
             body.push(',');
         }
-        body.push_str(&with_seq(row.seq, &row.body));
+        let frame = with_seq(row.seq, &row.body);
+        match versions.get(&row.seq) {
+            None => body.push_str(&frame),
+            Some(versions) => {
+                let versions = serde_json::to_string(versions).expect("only string keys");
+                let open = frame.strip_suffix('}').unwrap_or(&frame);
+                write!(body, "{open},\"versions\":{versions}}}")
+                    .expect("a String takes every write");
+            }
+        }
     }
+    body.push(']');
+}
+
+fn end(body: &mut String, page: &Page) {
     write!(
         body,
-        "],\"has_more\":{},\"head\":{}}}",
+        ",\"has_more\":{},\"head\":{}}}",
         page.has_more, page.head
     )
     .expect("a String takes every write");
-    raw(body)
 }
 
 /// The answer to a request that failed.
@@ -112,10 +149,9 @@ mod tests {
     };
 
     use hubbub_protocol::{
-        Body, MessageId, Record, Seq,
-        http::{Entry, MessagePage},
+        MessageId, Record,
+        http::{Entry, MessagePage, ThreadPage},
     };
-    use hubbub_store::Row;
     use warp::hyper::body::Body as _;
 
     use super::*;
@@ -131,42 +167,72 @@ mod tests {
         all
     }
 
+    fn entry(seq: u64, versions: u64) -> Entry {
+        let user = "U000000001".parse().expect("an id");
+        let record = Record::message(
+            "C000000005".parse().expect("an id"),
+            user,
+            MessageId(uuid::Uuid::from_u128(seq.into())),
+            format!("hi \"{seq}\" \u{1F600}\n"),
+        );
+        let version = |n| Version {
+            seq: Seq(seq + n),
+            text: format!("before \"{n}\" }}"),
+            ts_ms: 7,
+            user,
+        };
+        Entry {
+            seq: Seq(seq),
+            body: record.body(99),
+            versions: (0..versions).map(version).collect(),
+        }
+    }
+
+    fn stored(entries: &[Entry], has_more: bool, head: u64) -> Page {
+        let row = |entry: &Entry| Row {
+            seq: entry.seq,
+            key: entry.body.key(),
+            body: entry.body.encode(),
+        };
+        Page {
+            rows: entries.iter().map(row).collect(),
+            has_more,
+            head: Seq(head),
+        }
+    }
+
     #[test]
     fn spliced_page_is_the_page_serialised() {
-        let body = |n: u128| -> Body {
-            Record::message(
-                "C000000005".parse().expect("an id"),
-                "U000000001".parse().expect("an id"),
-                MessageId(uuid::Uuid::from_u128(n)),
-                format!("hi \"{n}\" \u{1F600}\n"),
-            )
-            .body(99)
-        };
         for rows in [0, 1, 3] {
-            let entries: Vec<_> = (1..=rows)
-                .map(|n| Entry {
-                    seq: Seq(n),
-                    body: body(n.into()),
-                    versions: Vec::new(),
-                })
+            let entries: Vec<_> = (1..=rows).map(|n| entry(n, n % 3)).collect();
+            let versions = entries
+                .iter()
+                .flat_map(|entry| entry.versions.iter().map(|v| (entry.seq, v.clone())))
                 .collect();
-            let spliced = page(&Page {
-                rows: entries
-                    .iter()
-                    .map(|entry| Row {
-                        seq: entry.seq,
-                        key: entry.body.key(),
-                        body: entry.body.encode(),
-                    })
-                    .collect(),
-                has_more: rows > 1,
-                head: Seq(rows + 1),
-            });
+            let spliced = page(&stored(&entries, rows > 1, rows + 1), versions);
             let back: MessagePage = serde_json::from_slice(&bytes(spliced)).expect("a page");
             let expected = MessagePage {
                 messages: entries,
                 has_more: rows > 1,
                 head: Seq(rows + 1),
+            };
+            assert_eq!(back, expected);
+        }
+    }
+
+    #[test]
+    fn spliced_thread_is_the_thread_serialised() {
+        for rows in [0, 2] {
+            let entries: Vec<_> = (2..2 + rows).map(|n| entry(n, 0)).collect();
+            let root = entry(1, 0);
+            let row = stored(std::slice::from_ref(&root), false, 1).rows.remove(0);
+            let spliced = thread(&row, &stored(&entries, true, 9));
+            let back: ThreadPage = serde_json::from_slice(&bytes(spliced)).expect("a thread");
+            let expected = ThreadPage {
+                root,
+                messages: entries,
+                has_more: true,
+                head: Seq(9),
             };
             assert_eq!(back, expected);
         }

@@ -10,26 +10,58 @@ pub(crate) enum Route {
     GetChannel,
     GetMessages,
     SendMessage,
+    EditMessage,
+    DeleteMessage,
+    AddReaction,
+    RemoveReaction,
+    GetReplies,
+    GetStatus,
     ListMembers,
     AddMember,
     RemoveMember,
+    GetListeners,
+    GetReceipts,
+    SetMarks,
+    OpenDirect,
+    GetUnread,
     GetMe,
+    ChangeMe,
+    GetUsers,
     GetUser,
+    ChangeUser,
+    GetPresence,
+    GetRoomUsers,
     OpenApi,
 }
 
 impl Route {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::ListChannels,
         Self::CreateChannel,
         Self::GetChannel,
         Self::GetMessages,
         Self::SendMessage,
+        Self::EditMessage,
+        Self::DeleteMessage,
+        Self::AddReaction,
+        Self::RemoveReaction,
+        Self::GetReplies,
+        Self::GetStatus,
         Self::ListMembers,
         Self::AddMember,
         Self::RemoveMember,
+        Self::GetListeners,
+        Self::GetReceipts,
+        Self::SetMarks,
+        Self::OpenDirect,
+        Self::GetUnread,
         Self::GetMe,
+        Self::ChangeMe,
+        Self::GetUsers,
         Self::GetUser,
+        Self::ChangeUser,
+        Self::GetPresence,
+        Self::GetRoomUsers,
         Self::OpenApi,
     ];
 
@@ -41,20 +73,37 @@ impl Route {
             Self::GetChannel => "getChannel",
             Self::GetMessages => "getMessages",
             Self::SendMessage => "sendMessage",
+            Self::EditMessage => "editMessage",
+            Self::DeleteMessage => "deleteMessage",
+            Self::AddReaction => "addReaction",
+            Self::RemoveReaction => "removeReaction",
+            Self::GetReplies => "getReplies",
+            Self::GetStatus => "getStatus",
             Self::ListMembers => "listMembers",
             Self::AddMember => "addMember",
             Self::RemoveMember => "removeMember",
+            Self::GetListeners => "getListeners",
+            Self::GetReceipts => "getReceipts",
+            Self::SetMarks => "setMarks",
+            Self::OpenDirect => "openDirect",
+            Self::GetUnread => "getUnread",
             Self::GetMe => "getMe",
+            Self::ChangeMe => "changeMe",
+            Self::GetUsers => "getUsers",
             Self::GetUser => "getUser",
+            Self::ChangeUser => "changeUser",
+            Self::GetPresence => "getPresence",
+            Self::GetRoomUsers => "getRoomUsers",
             Self::OpenApi => "getOpenApi",
         }
     }
 
     pub(crate) fn method(self) -> Method {
         match self {
-            Self::CreateChannel | Self::SendMessage => Method::POST,
-            Self::AddMember => Method::PUT,
-            Self::RemoveMember => Method::DELETE,
+            Self::CreateChannel | Self::SendMessage | Self::OpenDirect => Method::POST,
+            Self::AddMember | Self::AddReaction | Self::SetMarks => Method::PUT,
+            Self::RemoveMember | Self::RemoveReaction | Self::DeleteMessage => Method::DELETE,
+            Self::EditMessage | Self::ChangeMe | Self::ChangeUser => Method::PATCH,
             _ => Method::GET,
         }
     }
@@ -65,10 +114,24 @@ impl Route {
             Self::ListChannels | Self::CreateChannel => "/channels",
             Self::GetChannel => "/channels/{channel}",
             Self::GetMessages | Self::SendMessage => "/channels/{channel}/messages",
+            Self::EditMessage | Self::DeleteMessage => "/channels/{channel}/messages/{seq}",
+            Self::AddReaction | Self::RemoveReaction => {
+                "/channels/{channel}/messages/{seq}/reactions/{reaction}"
+            }
+            Self::GetReplies => "/channels/{channel}/messages/{seq}/replies",
+            Self::GetStatus => "/channels/{channel}/messages/{seq}/status",
             Self::ListMembers => "/channels/{channel}/members",
             Self::AddMember | Self::RemoveMember => "/channels/{channel}/members/{user}",
-            Self::GetMe => "/users/me",
-            Self::GetUser => "/users/{user}",
+            Self::GetListeners => "/channels/{channel}/users",
+            Self::GetReceipts => "/channels/{channel}/receipts",
+            Self::SetMarks => "/channels/{channel}/marks",
+            Self::OpenDirect => "/direct",
+            Self::GetUnread => "/unread",
+            Self::GetMe | Self::ChangeMe => "/users/me",
+            Self::GetUsers => "/users",
+            Self::GetUser | Self::ChangeUser => "/users/{user}",
+            Self::GetPresence => "/users/{user}/presence",
+            Self::GetRoomUsers => "/{room}/users",
             Self::OpenApi => "/openapi.json",
         }
     }
@@ -97,18 +160,61 @@ impl Route {
                 E::ShardUnavailable,
                 E::CoreUnavailable,
             ],
-            Self::SendMessage => &[
+            Self::GetReplies | Self::GetStatus => &[
+                E::InvalidField,
+                E::ChannelNotFound,
+                E::MessageNotFound,
+                E::ShardUnavailable,
+                E::CoreUnavailable,
+            ],
+            Self::SendMessage | Self::EditMessage => &[
                 E::InvalidJson,
                 E::MissingField,
                 E::InvalidField,
                 E::TextTooLong,
                 E::ChannelNotFound,
+                E::MessageNotFound,
+                E::NotStoredYet,
                 E::BodyTooLarge,
                 E::UnsupportedMediaType,
                 E::Overloaded,
                 E::LogUnavailable,
+                E::ShardUnavailable,
                 E::CoreUnavailable,
             ],
+            Self::DeleteMessage | Self::AddReaction | Self::RemoveReaction => &[
+                E::InvalidJson,
+                E::InvalidField,
+                E::ChannelNotFound,
+                E::MessageNotFound,
+                E::NotStoredYet,
+                E::BodyTooLarge,
+                E::UnsupportedMediaType,
+                E::Overloaded,
+                E::LogUnavailable,
+                E::ShardUnavailable,
+                E::CoreUnavailable,
+            ],
+            Self::SetMarks => &[
+                E::InvalidJson,
+                E::MissingField,
+                E::InvalidField,
+                E::ChannelNotFound,
+                E::NotStoredYet,
+                E::BodyTooLarge,
+                E::UnsupportedMediaType,
+                E::Overloaded,
+                E::LogUnavailable,
+                E::ShardUnavailable,
+                E::CoreUnavailable,
+            ],
+            Self::GetReceipts => &[
+                E::InvalidField,
+                E::ChannelNotFound,
+                E::ShardUnavailable,
+                E::CoreUnavailable,
+            ],
+            Self::GetUnread => &[E::ShardUnavailable, E::CoreUnavailable],
             Self::AddMember => &[
                 E::InvalidField,
                 E::Forbidden,
@@ -116,14 +222,38 @@ impl Route {
                 E::UserNotFound,
                 E::CoreUnavailable,
             ],
-            Self::RemoveMember => &[
+            Self::RemoveMember | Self::GetListeners | Self::GetRoomUsers => &[
                 E::InvalidField,
                 E::Forbidden,
                 E::ChannelNotFound,
                 E::BusUnavailable,
                 E::CoreUnavailable,
             ],
+            Self::OpenDirect => &[
+                E::InvalidJson,
+                E::MissingField,
+                E::InvalidField,
+                E::UserNotFound,
+                E::BodyTooLarge,
+                E::UnsupportedMediaType,
+                E::CoreUnavailable,
+            ],
+            Self::GetUsers => &[E::MissingField, E::InvalidField, E::CoreUnavailable],
             Self::GetUser => &[E::InvalidField, E::UserNotFound, E::CoreUnavailable],
+            Self::ChangeMe | Self::ChangeUser => &[
+                E::InvalidJson,
+                E::InvalidField,
+                E::UserNotFound,
+                E::BodyTooLarge,
+                E::UnsupportedMediaType,
+                E::CoreUnavailable,
+            ],
+            Self::GetPresence => &[
+                E::InvalidField,
+                E::UserNotFound,
+                E::BusUnavailable,
+                E::CoreUnavailable,
+            ],
             Self::OpenApi => &[],
         }
     }
@@ -131,6 +261,20 @@ impl Route {
     /// Whether a token is needed.
     pub(crate) fn needs_token(self) -> bool {
         self != Self::OpenApi
+    }
+
+    /// Whether it brings something into the log, so that a failure may leave open whether it is
+    /// there.
+    pub(crate) fn appends(self) -> bool {
+        matches!(
+            self,
+            Self::SendMessage
+                | Self::EditMessage
+                | Self::DeleteMessage
+                | Self::AddReaction
+                | Self::RemoveReaction
+                | Self::SetMarks
+        )
     }
 }
 
@@ -155,12 +299,12 @@ pub(crate) fn methods_at(path: &str) -> Vec<Method> {
             }
         }
     };
-    let mut methods: Vec<_> = Route::ALL
-        .iter()
-        .filter(matches)
-        .map(|route| route.method())
-        .collect();
-    methods.dedup();
+    let mut methods = Vec::new();
+    for route in Route::ALL.iter().filter(matches) {
+        if !methods.contains(&route.method()) {
+            methods.push(route.method());
+        }
+    }
     methods
 }
 
@@ -188,7 +332,12 @@ mod tests {
             methods_at("/channels/C000000005/members/me"),
             [Method::PUT, Method::DELETE]
         );
-        assert_eq!(methods_at("/users/me"), [Method::GET]);
+        assert_eq!(methods_at("/users/me"), [Method::GET, Method::PATCH]);
+        assert_eq!(methods_at("/Maths/users"), [Method::GET]);
+        assert_eq!(
+            methods_at("/channels/C000000005/messages/7/reactions/%2B1"),
+            [Method::PUT, Method::DELETE]
+        );
         for unknown in [
             "",
             "/",

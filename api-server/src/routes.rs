@@ -13,12 +13,12 @@ use warp::{
 
 use crate::{
     call::{Call, answer, call},
-    channels,
+    changes, channels,
     context::Context,
-    members, messages, openapi, origin,
+    direct, members, messages, openapi, origin, receipts,
     reply::{self, Failure},
     route::methods_at,
-    users,
+    threads, users, who,
 };
 
 /// The whole API. History and sending come first: they are what is asked most.
@@ -32,7 +32,19 @@ pub(crate) fn routes(
         .unify()
         .or(users::routes(context))
         .unify()
+        .or(changes::routes(context))
+        .unify()
+        .or(threads::routes(context))
+        .unify()
+        .or(receipts::routes(context))
+        .unify()
+        .or(direct::routes(context))
+        .unify()
+        .or(who::routes(context))
+        .unify()
         .or(openapi::routes(context))
+        .unify()
+        .or(who::room_routes(context))
         .unify()
         // Takes everything, so that warp's own rejections, which are no JSON, never show.
         .or(nowhere(context))

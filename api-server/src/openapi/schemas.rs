@@ -3,8 +3,11 @@ use serde_json::{Value, json};
 
 use super::reference;
 
+mod people;
+mod records;
+
 /// Every code; a test compares the list with the type.
-const CODES: [&str; 24] = [
+const CODES: [&str; 26] = [
     "invalid_json",
     "unknown_type",
     "missing_field",
@@ -14,6 +17,8 @@ const CODES: [&str; 24] = [
     "forbidden",
     "channel_not_found",
     "user_not_found",
+    "message_not_found",
+    "not_stored_yet",
     "not_found",
     "method_not_allowed",
     "unsupported_media_type",
@@ -48,35 +53,19 @@ fn list_of(schema: &str) -> Value {
     )
 }
 
-/// A record in history: what all kinds have, and what this one has.
-fn record(kind: &str, more: &str, schema: Value) -> Value {
-    object(
-        &[
-            "seq",
-            "type",
-            "channel",
-            "message_id",
-            "user",
-            more,
-            "ts_ms",
-        ],
-        json!({
-            "seq": reference("Seq"),
-            "type": { "const": kind },
-            "channel": reference("ChannelId"),
-            "message_id": { "type": "string", "format": "uuid" },
-            "user": reference("UserId"),
-            more: schema,
-            "ts_ms": {
-                "type": "integer",
-                "description": "When the log took it; never used for order.",
-            },
-        }),
-    )
-}
-
 /// All schemas by name.
 pub(super) fn schemas() -> Value {
+    let mut all = basic();
+    for more in [records::schemas(), people::schemas()] {
+        let (Value::Object(all), Value::Object(more)) = (&mut all, more) else {
+            unreachable!("schemas are an object");
+        };
+        all.extend(more);
+    }
+    all
+}
+
+fn basic() -> Value {
     let role = json!({ "enum": ["member", "admin"] });
     json!({
         "Seq": {
@@ -96,6 +85,7 @@ pub(super) fn schemas() -> Value {
                 "created_ms": { "type": "integer" },
                 "is_member": { "type": "boolean" },
                 "role": role,
+                "with": reference("UserId"),
             }),
         ),
         "NewChannel": object(
@@ -116,6 +106,7 @@ pub(super) fn schemas() -> Value {
                 "id": reference("UserId"),
                 "name": { "type": "string" },
                 "picture": { "type": ["string", "null"] },
+                "status": { "type": "string" },
                 "version": { "type": "integer", "description": "Counts the changes of this identity." },
             }),
         ),
@@ -133,49 +124,6 @@ pub(super) fn schemas() -> Value {
                     "description": "The seq of the record that says so; null if nothing was changed \
                         or the log did not acknowledge the record. The change stands either way.",
                 },
-            }),
-        ),
-        "Record": { "oneOf": [
-            record("message", "text", json!({ "type": "string" })),
-            record("member_joined", "member", reference("UserId")),
-            record("member_left", "member", reference("UserId")),
-        ] },
-        "MessagePage": object(
-            &["messages", "has_more", "head"],
-            json!({
-                "messages": { "type": "array", "items": reference("Record"), "maxItems": limits::PAGE_ROWS },
-                "has_more": {
-                    "type": "boolean",
-                    "description": "Whether more lie beyond the page, in the direction that was asked.",
-                },
-                "head": reference("Seq"),
-            }),
-        ),
-        "SendMessage": object(
-            &["text"],
-            json!({
-                "text": {
-                    "type": "string", "minLength": 1, "maxLength": limits::TEXT_BYTES,
-                    "description": "1 to 16384 bytes of UTF-8, without U+0000.",
-                },
-                "client_msg_id": {
-                    "type": ["string", "null"], "format": "uuid",
-                    "description": "Identity of the message: the same id is one message for ever.",
-                },
-                "retry": { "type": ["boolean", "null"], "default": false },
-            }),
-        ),
-        "MessageReply": object(
-            &["channel", "message_id", "seq", "ts_ms"],
-            json!({
-                "channel": reference("ChannelId"),
-                "message_id": { "type": "string", "format": "uuid" },
-                "seq": {
-                    "anyOf": [reference("Seq"), { "type": "null" }],
-                    "description": "Null for a resend: history tells which copy was kept.",
-                },
-                "ts_ms": { "type": "integer" },
-                "fence": reference("Seq"),
             }),
         ),
         "Error": object(

@@ -5,6 +5,7 @@ mod history;
 mod lifecycle;
 mod membership;
 mod outages;
+mod people;
 mod permissions;
 mod sending;
 mod support;

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use hubbub_bus::{Event, Inbox, Leases, Publisher, Subscriber};
 use hubbub_protocol::{
-    Answer, BusChannel, Change, ChannelId, PodId, PodMessage, Question, Record, Seq, UserId,
-    http::ChannelKind,
+    Answer, BusChannel, Change, ChannelId, ListeningSocket, PodId, PodMessage, Question, Record,
+    Seq, UserId, UserPresence, http::ChannelKind,
 };
 use parking_lot::Mutex;
 use reqwest::Method;
@@ -13,16 +13,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::support::{LONG, World};
 
-/// A pod as removals see it: it has a lease, and answers to evictions, or not.
-struct Pod {
+/// A pod as questions see it: it has a lease, and answers, or not.
+pub(crate) struct Pod {
     evicted: Arc<Mutex<Vec<(ChannelId, UserId)>>>,
-    answers: Arc<Mutex<bool>>,
+    pub(crate) here: Arc<Mutex<Here>>,
+    pub(crate) answers: Arc<Mutex<bool>>,
     stop: CancellationToken,
     _tasks: JoinSet<()>,
 }
 
+/// What a pod says of the people on it.
+#[derive(Default)]
+pub(crate) struct Here {
+    pub(crate) sockets: Vec<ListeningSocket>,
+    pub(crate) states: Vec<UserPresence>,
+}
+
 impl Pod {
-    async fn start(world: &World, name: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(world: &World, name: &str) -> anyhow::Result<Self> {
         let me: PodId = name.parse()?;
         let config = hubbub_bus::Config::new(&world.env.redis_url, me.clone());
         let metrics = hubbub_bus::Metrics::default();
@@ -47,16 +55,19 @@ impl Pod {
             }
         });
         let (evicted, answers) = (Arc::default(), Arc::new(Mutex::new(true)));
+        let here = Arc::default();
         tasks.spawn(serve(
             me,
             inbox,
             publisher,
             Arc::clone(&evicted),
+            Arc::clone(&here),
             Arc::clone(&answers),
             subscriber,
         ));
         Ok(Self {
             evicted,
+            here,
             answers,
             stop,
             _tasks: tasks,
@@ -75,6 +86,7 @@ async fn serve(
     mut inbox: Inbox,
     publisher: Publisher,
     evicted: Arc<Mutex<Vec<(ChannelId, UserId)>>>,
+    here: Arc<Mutex<Here>>,
     answers: Arc<Mutex<bool>>,
     _subscriber: Subscriber,
 ) {
@@ -88,7 +100,7 @@ async fn serve(
             let Ok(PodMessage::Ask {
                 request,
                 reply_to,
-                question: Question::Evict { channel, user },
+                question,
             }) = serde_json::from_slice(&payload)
             else {
                 continue;
@@ -96,11 +108,23 @@ async fn serve(
             if !*answers.lock() {
                 continue;
             }
-            evicted.lock().push((channel, user));
+            let answer = match question {
+                Question::Evict { channel, user } => {
+                    evicted.lock().push((channel, user));
+                    Answer::Evicted { sockets: 0 }
+                }
+                Question::Who { .. } => Answer::Who {
+                    sockets: here.lock().sockets.clone(),
+                    truncated: false,
+                },
+                Question::Presence { .. } => Answer::Presence {
+                    states: here.lock().states.clone(),
+                },
+            };
             let reply = PodMessage::Reply {
                 request,
                 pod: me.clone(),
-                answer: Answer::Evicted { sockets: 0 },
+                answer,
             };
             publisher
                 .offer(&BusChannel::Pod(reply_to), reply.encode().into())

@@ -12,6 +12,29 @@ fn operations(channel: &str, other: &Caller) -> Vec<(Method, String, Option<Valu
         (Method::GET, at("/messages?before=5&limit=1"), None),
         (Method::GET, at("/messages?at_least=1"), None),
         (Method::POST, at("/messages"), Some(json!({ "text": "hi" }))),
+        (
+            Method::POST,
+            at("/messages"),
+            Some(json!({ "text": "hi", "thread": 1 })),
+        ),
+        (
+            Method::PATCH,
+            at("/messages/1"),
+            Some(json!({ "text": "hi" })),
+        ),
+        (Method::DELETE, at("/messages/1"), None),
+        (Method::PUT, at("/messages/1/reactions/x"), None),
+        (Method::DELETE, at("/messages/1/reactions/x"), None),
+        (Method::GET, at("/messages/1/replies"), None),
+        (Method::GET, at("/messages/1/status"), None),
+        (Method::GET, at("/messages?records=1&versions=1"), None),
+        (Method::GET, at("/receipts"), None),
+        (
+            Method::PUT,
+            at("/marks?device=d"),
+            Some(json!({ "read": 1 })),
+        ),
+        (Method::GET, at("/users"), None),
         (Method::GET, at("/members"), None),
         (Method::PUT, at(&format!("/members/{}", other.id())), None),
         (
@@ -75,6 +98,9 @@ async fn foreign_and_absent_channels_look_alike() -> anyhow::Result<()> {
                     .get(&format!("/channels?name={name}"), stranger)
                     .await?;
                 assert_eq!(found.1["items"], json!([]));
+                let here = world.get(&format!("/{name}/users"), stranger).await?;
+                let nowhere = world.get("/no%20such%20room/users", stranger).await?;
+                assert_eq!((here.0, &here), (404, &nowhere));
             }
         }
         let listed = world.get("/channels", stranger).await?.1;
@@ -155,6 +181,16 @@ async fn nobody_without_a_token_gets_anything() -> anyhow::Result<()> {
     all.push((Method::GET, format!("/channels/{id}"), None));
     all.push((Method::GET, "/users/me".to_owned(), None));
     all.push((Method::GET, format!("/users/{}", mary.id()), None));
+    all.push((Method::GET, format!("/users?ids={}", mary.id()), None));
+    all.push((Method::GET, format!("/users/{}/presence", mary.id()), None));
+    all.push((Method::GET, "/unread".to_owned(), None));
+    all.push((Method::GET, "/Maths/users".to_owned(), None));
+    let other = json!({ "user": mary.id() });
+    all.push((Method::POST, "/direct".to_owned(), Some(other)));
+    let status = json!({ "status": "x" });
+    for path in ["/users/me".to_owned(), format!("/users/{}", mary.id())] {
+        all.push((Method::PATCH, path, Some(status.clone())));
+    }
     let with = |token: String| Caller {
         user: mary.user.clone(),
         token,

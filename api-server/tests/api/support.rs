@@ -1,10 +1,11 @@
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Parser;
 use hubbub_api_server::{Api, Config, StartError};
+use hubbub_log::LogRecord;
 use hubbub_protocol::{
-    Body, ChannelId, ErrorBody, ErrorReply, MessageId, Record, RecordKind, Seq, UserId,
+    ChannelId, ErrorBody, ErrorReply, MarkRecord, MessageId, Record, Seq, UserId,
     http::{Channel, ChannelKind, Role, User},
     partition_of,
 };
@@ -87,6 +88,7 @@ impl World {
             client_id: "test".to_owned(),
         };
         hubbub_log::create_topic(&log, 1).await?;
+        hubbub_log::create_topic(&log.marks(), 1).await?;
         let facts = hubbub_log::topic_facts(&log).await?;
         let identity = LogIdentity {
             cluster_id: facts.cluster_id,
@@ -272,6 +274,59 @@ impl World {
                 "{method} {path}: {body} is none of {codes:?}"
             );
         }
+    }
+
+    /// Stores what the log has of records and marks and the store has not, as a consumer does.
+    pub(crate) async fn consume(&self) -> anyhow::Result<()> {
+        let mut by_partition: BTreeMap<i32, Vec<LogRecord>> = BTreeMap::new();
+        for (partition, logged) in hubbub_log::read_all(&self.log).await? {
+            by_partition.entry(partition).or_default().push(logged);
+        }
+        for (partition, records) in by_partition {
+            let position = self.store.positions(&[partition]).await?[0].1;
+            let new: Vec<_> = records
+                .iter()
+                .filter(|logged| logged.next_offset > position)
+                .collect();
+            let Some(last) = new.last() else { continue };
+            let row = |logged: &&LogRecord| -> anyhow::Result<Incoming> {
+                let payload = logged.payload.as_deref().context("a payload")?;
+                let record = Record::decode(payload)?;
+                Ok(Incoming::Row(NewRow::read(
+                    logged.seq,
+                    logged.ts_ms,
+                    record,
+                )))
+            };
+            let batch: Vec<_> = new.iter().map(row).collect::<anyhow::Result<_>>()?;
+            self.store
+                .write_batch(partition, position, last.next_offset, &batch, || {})
+                .await?;
+        }
+        for (partition, logged) in hubbub_log::read_all(&self.log.marks()).await? {
+            let payload = logged.payload.as_deref().context("a payload")?;
+            let MarkRecord(mark) = MarkRecord::decode(payload)?;
+            self.store
+                .write_marks(partition, logged.next_offset, &[mark])
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Says something through the API and stores it; its seq.
+    pub(crate) async fn say(
+        &self,
+        channel: ChannelId,
+        who: &Caller,
+        body: &Value,
+    ) -> anyhow::Result<u64> {
+        let path = format!("/channels/{channel}/messages");
+        let (status, reply) = self
+            .send(Method::POST, &path, Some(who), Some(body))
+            .await?;
+        anyhow::ensure!(status == 201, "{reply}");
+        self.consume().await?;
+        reply["seq"].as_u64().context("a seq")
     }
 
     /// Stores `count` messages in a channel, as the consumer does, and gives their seqs. Every
