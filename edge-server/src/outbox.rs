@@ -23,7 +23,12 @@ const SLICES: usize = 64;
 /// Frames and bytes of records that may wait. For the mistakes that show only at the bound it is a
 /// small one, which every burst reaches.
 fn bounds() -> (usize, usize) {
-    if planted(Mutant::M10) || planted(Mutant::RefusedIsDetached) {
+    let at_the_bound = [
+        Mutant::M10,
+        Mutant::RefusedIsDetached,
+        Mutant::ReaderGetsNoLive,
+    ];
+    if at_the_bound.into_iter().any(planted) {
         (16, 64 * 1024)
     } else {
         (OUTBOX_FRAMES, OUTBOX_BYTES)
