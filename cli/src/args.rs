@@ -3,6 +3,13 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use hubbub_protocol::{DeviceId, Seq};
 
+mod people;
+
+pub(crate) use people::{
+    DeleteArgs, DmArgs, EditArgs, ImportArgs, PresenceArgs, ReactArgs, TargetArgs, ThreadArgs,
+    UnreadArgs, WhoArgs,
+};
+
 /// Chat on Hubbub from a terminal, look at what is live, set a deployment up.
 ///
 /// Channels are named by id (C000000005) or by name (Maths).
@@ -17,6 +24,10 @@ Examples:
   echo 'hi' | hubbub chat Maths         each line of stdin is a message; waits for the acks
   hubbub history Maths --limit 20       the newest 20
   hubbub tail Maths --since 0 --json    everything from the start, then live, one JSON per line
+  hubbub who Maths                      who is here, on every edge
+  hubbub dm Mary 'are you there?'       a direct message; without a text, a conversation
+  hubbub unread                         what you have not read
+  hubbub edit Maths 12 'better so'      change message 12; delete, react and thread likewise
   hubbub pubsub numsub                  which channels are live in Redis, on how many pods
   hubbub admin status                   how far the store has read the log
 
@@ -129,6 +140,24 @@ pub(crate) enum Command {
     Add(MemberArgs),
     /// End somebody's membership (admins only); when it returns, nothing more reaches them
     Remove(MemberArgs),
+    /// List the sockets that listen to a channel now, on every pod
+    Who(WhoArgs),
+    /// Talk with one person, or say one thing to them
+    Dm(DmArgs),
+    /// Give a message another text
+    Edit(EditArgs),
+    /// Delete a message
+    Delete(DeleteArgs),
+    /// Give a message a reaction, or take it back
+    React(ReactArgs),
+    /// Print the thread of a message, or answer in it
+    Thread(ThreadArgs),
+    /// List your channels with how much of them you have not read
+    Unread(UnreadArgs),
+    /// Whether people are there
+    Presence(PresenceArgs),
+    /// Bring the channels of a Slack export in (operators)
+    Import(ImportArgs),
     /// Look at what is live in Redis now
     Pubsub(PubsubArgs),
     /// Set a deployment up and see how it stands
@@ -152,7 +181,8 @@ pub(crate) struct TokenArgs {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal: type a line and press Enter; /quit or Ctrl-D leaves, /who lists the members.
+On a terminal: type a line and press Enter; /quit or Ctrl-D leaves, /who shows who is here, /help
+what else there is. Messages have their numbers behind them: /edit 12 …, /react 12 +1, /reply 12 ….
 In a pipe: each line of stdin is a message, received messages go to stdout, and the command
 ends when stdin has ended and every message is acknowledged.
 
@@ -230,6 +260,12 @@ pub(crate) struct HistoryArgs {
     /// Messages on both sides of this seq
     #[arg(long, value_parser = parse_seq, conflicts_with = "all")]
     pub(crate) around: Option<Seq>,
+    /// With each edited message what it said before
+    #[arg(long)]
+    pub(crate) versions: bool,
+    /// Every kind of record: edits, deletions and reactions too
+    #[arg(long)]
+    pub(crate) records: bool,
     /// Messages on a page
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=200))]
     pub(crate) limit: u16,
@@ -436,7 +472,7 @@ Example:
     },
 }
 
-fn parse_seq(text: &str) -> Result<Seq, String> {
+pub(crate) fn parse_seq(text: &str) -> Result<Seq, String> {
     match text.parse() {
         Ok(number) if Seq(number) <= Seq::MAX => Ok(Seq(number)),
         _ => Err(format!("a seq is an integer from 0 to {}", Seq::MAX)),
@@ -490,6 +526,14 @@ mod tests {
             ("hubbub history M --limit 0", ErrorKind::ValueValidation),
             ("hubbub history M --limit 201", ErrorKind::ValueValidation),
             ("hubbub send M", ErrorKind::MissingRequiredArgument),
+            ("hubbub edit M 12", ErrorKind::MissingRequiredArgument),
+            ("hubbub edit M x y", ErrorKind::ValueValidation),
+            ("hubbub dm Mary hi --id", ErrorKind::ArgumentConflict),
+            ("hubbub import x.zip", ErrorKind::MissingRequiredArgument),
+            (
+                "hubbub import x.zip --owner M --rate 0",
+                ErrorKind::ValueValidation,
+            ),
             ("hubbub token John --ttl 0", ErrorKind::ValueValidation),
             ("hubbub chat M --device a/b", ErrorKind::ValueValidation),
             ("hubbub dance", ErrorKind::InvalidSubcommand),

@@ -13,6 +13,16 @@ use crate::{
 
 /// `hubbub chat`: a conversation on a terminal, lines in a pipe.
 pub(crate) async fn run(context: &Context, args: ChatArgs) -> anyhow::Result<ExitCode> {
+    let title = args.channel.clone();
+    run_titled(context, args, title).await
+}
+
+/// The same in a channel that is called otherwise than its id.
+pub(crate) async fn run_titled(
+    context: &Context,
+    args: ChatArgs,
+    title: String,
+) -> anyhow::Result<ExitCode> {
     let http = context.http()?;
     let me = http.me().await.context("ask who you are")?;
     let channel = room::channel(&http, &args.channel).await?;
@@ -29,11 +39,19 @@ pub(crate) async fn run(context: &Context, args: ChatArgs) -> anyhow::Result<Exi
         since = head;
         for entry in page.messages {
             names.resolve(&entry.body).await;
-            stored.push(show::record(context.style, &entry.body, |u| names.get(u)));
+            let name = |user| names.get(user);
+            stored.push(show::numbered(context.style, entry.seq, &entry.body, name));
         }
     }
-    let receiver = Receiver::new(context.style, args.json, names);
-    let (client, events) = Client::start(context.config()?);
+    let mut receiver = Receiver::new(context.style, args.json, names);
+    receiver.live = terminal;
+    receiver.me = Some(me.id);
+    let config = if terminal {
+        context.config_of_person()?
+    } else {
+        context.config()?
+    };
+    let (client, events) = Client::start(config);
     let options = JoinOptions {
         since,
         ordered: false,
@@ -43,7 +61,7 @@ pub(crate) async fn run(context: &Context, args: ChatArgs) -> anyhow::Result<Exi
         let room = interactive::Room {
             http,
             channel,
-            title: args.channel,
+            title,
             me: me.name,
         };
         interactive::run(room, &stored, receiver, client, events).await

@@ -9,6 +9,8 @@ use crate::{args::ConnectArgs, failure::usage, show::Style};
 
 /// Lifetime of a token that is minted for one connection attempt or request.
 const MINTED_S: i64 = 3_600;
+/// The device of somebody who did not name theirs.
+const DEVICE: &str = "terminal";
 
 /// What every command needs: who, where, how to show.
 #[derive(Debug, Clone)]
@@ -67,10 +69,24 @@ impl Context {
         Ok(Http::new(&self.args.url, self.token()?)?)
     }
 
-    /// The WebSocket as this user.
+    /// The WebSocket as this user, for looking on: what it is given is no sign that a person's
+    /// device has it.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         let mut config = Config::new(websocket_url(&self.args.url)?, self.token()?);
         config.device = self.args.device.clone();
+        config.marks_delivered = false;
+        // A command is about the channel that it names.
+        config.direct = false;
+        Ok(config)
+    }
+
+    /// The same for a person in front of a terminal, whose device is always the same one.
+    pub(crate) fn config_of_person(&self) -> anyhow::Result<Config> {
+        let mut config = self.config()?;
+        if config.device.is_none() {
+            config.device = Some(DEVICE.parse().context("the terminal's device id")?);
+        }
+        config.marks_delivered = true;
         Ok(config)
     }
 }

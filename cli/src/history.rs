@@ -25,6 +25,8 @@ pub(crate) async fn run(context: &Context, args: &HistoryArgs) -> anyhow::Result
             after: args.after,
             around: args.around,
             limit: Some(usize::from(args.limit)),
+            records: args.records,
+            versions: args.versions,
             ..Page::default()
         };
         let page = read(&http, channel, page).await?;
@@ -57,6 +59,8 @@ async fn all(
         let page = Page {
             after: Some(after),
             limit: Some(usize::from(args.limit)),
+            records: args.records,
+            versions: args.versions,
             ..Page::default()
         };
         let page = read(http, channel, page).await?;
@@ -99,13 +103,14 @@ impl Printer {
         }
     }
 
-    async fn entries(&mut self, entries: &[Entry]) -> anyhow::Result<()> {
+    pub(crate) async fn entries(&mut self, entries: &[Entry]) -> anyhow::Result<()> {
         for entry in entries {
             if self.json {
-                line(&show::json(entry.seq, &entry.body))?;
+                // The server's own frame, and what `--versions` added to it.
+                line(&serde_json::to_string(entry)?)?;
                 continue;
             }
-            let day = show::day(show::ts_ms(&entry.body));
+            let day = show::day(show::shown_ms(&entry.body));
             if day != self.day {
                 line(&self.style.dim(&format!("--- {day} (UTC)")))?;
                 self.day = day;
@@ -114,6 +119,10 @@ impl Printer {
             let text = show::record(self.style, &entry.body, |user| self.names.get(user));
             let seq = self.style.dim(&format!("{:>8}", entry.seq.0));
             line(&format!("{seq} {text}"))?;
+            for version in &entry.versions {
+                let text = show::version(self.style, version);
+                line(&format!("{:>8} {text}", ""))?;
+            }
         }
         Ok(())
     }

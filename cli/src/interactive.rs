@@ -3,7 +3,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use crossterm::terminal;
 use hubbub_client::{Client, Event, Events, Http, Refused};
-use hubbub_protocol::ChannelId;
+use hubbub_protocol::{ChannelId, limits};
 use rustyline::{DefaultEditor, ExternalPrinter, error::ReadlineError};
 use tokio::sync::mpsc;
 
@@ -11,6 +11,10 @@ use crate::{
     receive::{Line, Receiver},
     show::harmless,
 };
+
+mod command;
+
+use command::{HELP, Typed};
 
 /// Lines that were typed and not yet looked at; more than a person types ahead.
 const TYPED: usize = 16;
@@ -40,7 +44,7 @@ pub(crate) async fn run(
             .context("write to the terminal")
     };
     print(&style.dim(&format!(
-        "{} as {}. Enter sends, /who lists the members, /quit or Ctrl-D leaves.",
+        "{} as {}. Enter sends, /who lists who is here, /help what else, /quit or Ctrl-D leaves.",
         harmless(&room.title),
         harmless(&room.me)
     )))?;
@@ -62,23 +66,17 @@ pub(crate) async fn run(
         tokio::select! {
             text = typed.recv() => {
                 let Some(text) = text else { break };
-                match text.trim() {
-                    "" => {}
-                    "/who" => print(&who(&room).await)?,
-                    command if command.starts_with('/') && !command.starts_with("//") => {
-                        print(&style.alert(&format!(
-                            "{} is no command: /who, /quit (a message may start with //)",
-                            harmless(command)
-                        )))?;
-                    }
-                    _ => {
-                        let text = text.strip_prefix('/').unwrap_or(&text);
-                        match client.send(room.channel, text) {
-                            Ok(_) => unsettled += 1,
-                            Err(Refused::Closed) => {}
-                            Err(error) => print(&style.alert(&format!("not sent: {error}")))?,
-                        }
-                    }
+                match Typed::read(&text) {
+                    Typed::Nothing => {}
+                    Typed::Who => print(&who(&room).await)?,
+                    Typed::Members => print(&members(&room).await)?,
+                    Typed::Help => print(&style.dim(HELP))?,
+                    Typed::Wrong(reason) => print(&style.alert(&harmless(&reason)))?,
+                    Typed::Change(change) => match client.change(room.channel, change) {
+                        Ok(_) => unsettled += 1,
+                        Err(Refused::Closed) => {}
+                        Err(error) => print(&style.alert(&format!("not sent: {error}")))?,
+                    },
                 }
             }
             event = events.recv() => {
@@ -89,8 +87,13 @@ pub(crate) async fn run(
                         print(&style.alert(&format!("not sent: {}", error.message)))?;
                     }
                 }
+                if let Event::Synced { channel, seq } = &event {
+                    // It stands on the screen of somebody who sits in front of it.
+                    client.mark_read(*channel, *seq).await?;
+                }
                 match receiver.line(event).await {
                     Ok(Some(Line::Record(text))) => print(&text)?,
+                    Ok(Some(Line::Live(text))) => print(&style.dim(&text))?,
                     Ok(Some(Line::Notice(mut text))) => {
                         if unsettled > 0 {
                             text.push_str(&format!("; {unsettled} unsent"));
@@ -144,7 +147,29 @@ async fn end(
     Ok(ExitCode::FAILURE)
 }
 
+/// Who listens now, on any pod.
 async fn who(room: &Room) -> String {
+    let here = match room.http.who(room.channel).await {
+        Ok(here) => here,
+        Err(error) => return format!("cannot ask who is here: {error}"),
+    };
+    let mut users: Vec<_> = here.users.iter().map(|listener| listener.user).collect();
+    users.sort_unstable();
+    users.dedup();
+    users.truncate(limits::HYDRATED_USERS);
+    let names = match room.http.users(&users).await {
+        Ok(users) => users.iter().map(|user| harmless(&user.name)).collect(),
+        Err(_) => users.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    };
+    let missing = if here.complete {
+        ""
+    } else {
+        " (some edge did not answer)"
+    };
+    format!("here: {}{missing}", names.join(", "))
+}
+
+async fn members(room: &Room) -> String {
     match room.http.all_members(room.channel).await {
         Ok(members) => {
             let names: Vec<_> = members.iter().map(|m| harmless(&m.user.name)).collect();

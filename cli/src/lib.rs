@@ -1,16 +1,19 @@
-//! `hubbub`, the command line client of Hubbub: chat, history, what is live in Redis, and what
-//! an operator needs. Everything but `main` is here, so that tests can call it.
+//! `hubbub`, the command line client of Hubbub: chat, history, people, what is live in Redis, and
+//! what an operator needs. Everything but `main` is here, so that tests can call it.
 
 mod admin;
 mod args;
+mod changes;
 mod channels;
 mod chat;
 mod connect;
 mod failure;
 mod history;
+mod import;
 mod interactive;
 mod members;
 mod names;
+mod people;
 mod pipe;
 mod pubsub;
 mod receive;
@@ -44,6 +47,15 @@ pub async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Leave(args) => members::leave(&context, &args).await,
         Command::Add(args) => members::add(&context, &args).await,
         Command::Remove(args) => members::remove(&context, &args).await,
+        Command::Who(args) => people::who(&context, &args).await,
+        Command::Dm(args) => people::dm(&context, args).await,
+        Command::Edit(args) => changes::edit(&context, &args).await,
+        Command::Delete(args) => changes::delete(&context, &args).await,
+        Command::React(args) => changes::react(&context, &args).await,
+        Command::Thread(args) => changes::thread(&context, &args).await,
+        Command::Unread(args) => people::unread(&context, &args).await,
+        Command::Presence(args) => people::presence(&context, &args).await,
+        Command::Import(args) => Box::pin(import::run(&args)).await,
         Command::Pubsub(args) => pubsub::run(&args).await,
         Command::Admin(args) => admin::run(&args).await,
     }

@@ -38,13 +38,26 @@ impl Names {
         }
     }
 
+    /// Somebody has another name now, perhaps.
+    pub(crate) fn forget(&mut self, user: UserId) {
+        self.known.remove(&user);
+    }
+
     pub(crate) fn insert(&mut self, user: UserId, name: String) {
         self.known.insert(user, name);
     }
 
     /// Asks for the names that showing this record needs.
     pub(crate) async fn resolve(&mut self, body: &Body) {
-        for user in users(body) {
+        if let Body::IdentityChange { user, .. } = body {
+            self.forget(*user);
+        }
+        self.ask(users(body)).await;
+    }
+
+    /// Asks for these names.
+    pub(crate) async fn ask(&mut self, users: impl IntoIterator<Item = UserId>) {
+        for user in users {
             let paused = self.paused_until.is_some_and(|at| Instant::now() < at);
             if self.known.contains_key(&user) || paused {
                 continue;

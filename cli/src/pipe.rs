@@ -56,7 +56,8 @@ pub(crate) async fn run(
                 match receiver.line(event).await {
                     Ok(Some(Line::Record(text))) => line(&text)?,
                     Ok(Some(Line::Notice(text))) => eprintln!("hubbub: {text}"),
-                    Ok(None) => {}
+                    // Programs read records.
+                    Ok(Some(Line::Live(_)) | None) => {}
                     Err(over) => {
                         let error = anyhow::Error::new(over);
                         return Err(match sending.unsettled {

@@ -1,5 +1,5 @@
 use hubbub_client::{Down, Event};
-use hubbub_protocol::ChannelId;
+use hubbub_protocol::{Body, ChannelId, Receipt, Typing, UserId};
 
 use crate::{
     names::Names,
@@ -14,6 +14,11 @@ pub(crate) struct Receiver {
     pub(crate) names: Names,
     /// Whether the channel was joined once.
     pub(crate) joined: bool,
+    /// Whether messages are shown with their numbers, and what is not in the log is told: to
+    /// people, not to programs that read lines.
+    pub(crate) live: bool,
+    /// Whose devices' receipts and typing are no news.
+    pub(crate) me: Option<UserId>,
     down: bool,
 }
 
@@ -22,6 +27,8 @@ pub(crate) struct Receiver {
 pub(crate) enum Line {
     /// A record: stdout.
     Record(String),
+    /// What is not in the log: typing, receipts.
+    Live(String),
     /// What people should know about the connection: stderr, or between the records on a
     /// terminal.
     Notice(String),
@@ -48,6 +55,8 @@ impl Receiver {
             json,
             names,
             joined: false,
+            live: false,
+            me: None,
             down: false,
         }
     }
@@ -61,11 +70,23 @@ impl Receiver {
             Event::Record { seq, body, .. } if self.json => {
                 Ok(Some(Line::Record(show::json(seq, &body))))
             }
-            Event::Record { body, .. } => {
+            // The store's word that the edit is not to be applied: its message is gone.
+            Event::Record {
+                body: Body::MessageChanged { text, .. },
+                ..
+            } if text.is_empty() => Ok(None),
+            Event::Record { seq, body, .. } => {
                 self.names.resolve(&body).await;
-                let text = show::record(self.style, &body, |user| self.names.get(user));
+                let name = |user| self.names.get(user);
+                let text = if self.live {
+                    show::numbered(self.style, seq, &body, name)
+                } else {
+                    show::record(self.style, &body, name)
+                };
                 Ok(Some(Line::Record(text)))
             }
+            Event::Typing(typing) if self.live => Ok(self.typing(typing).await),
+            Event::Receipt(receipt) if self.live => Ok(self.receipt(receipt).await),
             Event::Reseq { key, from, to, .. } if self.json => {
                 Ok(Some(Line::Record(show::json_reseq(&key, from, to))))
             }
@@ -110,5 +131,29 @@ impl Receiver {
             Event::Goodbye(goodbye) => notice(format!("the server says: {}", goodbye.reason)),
             _ => Ok(None),
         }
+    }
+
+    async fn typing(&mut self, typing: Typing) -> Option<Line> {
+        let name = self.other(typing.user).await?;
+        Some(Line::Live(format!("{name} is typing")))
+    }
+
+    async fn receipt(&mut self, receipt: Receipt) -> Option<Line> {
+        let name = self.other(receipt.user).await?;
+        let (what, seq) = match (receipt.read, receipt.delivered) {
+            (read, delivered) if read >= delivered => ("read everything through", read),
+            (_, delivered) => ("has everything through", delivered),
+        };
+        let device = receipt.device;
+        Some(Line::Live(format!("{name} {what} #{seq} ({device})")))
+    }
+
+    /// The name of somebody else.
+    async fn other(&mut self, user: UserId) -> Option<String> {
+        if self.me == Some(user) {
+            return None;
+        }
+        self.names.ask([user]).await;
+        Some(show::harmless(&self.names.get(user)).replace('\n', " "))
     }
 }

@@ -1,7 +1,7 @@
 use std::io::{self, IsTerminal, Write};
 
 use crossterm::style::{Color, Stylize};
-use hubbub_protocol::{Body, MessageKey, Seq, UserId, with_seq};
+use hubbub_protocol::{Body, MessageKey, Seq, UserId, http::Version, with_seq};
 
 /// Whether colours are wanted: on a terminal, unless NO_COLOR says otherwise (no-color.org).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,87 +57,129 @@ impl Style {
 /// A record as people read it: `12:01 Mary  hello`. `name` gives a user's name.
 pub(crate) fn record(style: Style, body: &Body, name: impl Fn(UserId) -> String) -> String {
     let shown = |user: UserId| style.name(user, &harmless(&name(user)));
+    let time = style.dim(&time(shown_ms(body)));
     match body {
-        Body::Message {
-            user, text, ts_ms, ..
-        } => {
-            let time = style.dim(&time(*ts_ms));
-            // Below the text of its first line stands nobody's name: a line cannot pretend to
-            // be a message of its own.
-            let text = harmless(text).replace('\n', "\n      | ");
+        Body::Message { user, .. } => {
+            let text = message(style, body);
             format!("{time} {}  {text}", shown(*user))
         }
         Body::MessageChanged {
-            user,
-            target,
-            text,
-            ts_ms,
-            ..
+            user, target, text, ..
         } => {
-            let text = harmless(text).replace('\n', "\n      | ");
-            let time = style.dim(&time(*ts_ms));
-            format!("{time} {} changed {target}: {text}", shown(*user))
+            let text = text_below(text);
+            format!("{time} * {} changed #{target}: {text}", shown(*user))
         }
-        Body::MessageDeleted {
-            user,
-            target,
-            ts_ms,
-            ..
-        } => {
-            let time = style.dim(&time(*ts_ms));
-            format!("{time} {} deleted {target}", shown(*user))
+        Body::MessageDeleted { user, target, .. } => {
+            format!("{time} * {} deleted #{target}", shown(*user))
         }
         Body::ReactionAdded {
             user,
             target,
             reaction,
-            ts_ms,
             ..
         } => {
-            let (time, reaction) = (style.dim(&time(*ts_ms)), harmless(reaction));
-            format!("{time} {} reacted {reaction} to {target}", shown(*user))
+            let reaction = harmless(reaction);
+            format!("{time} * {} gave #{target} {reaction}", shown(*user))
         }
         Body::ReactionRemoved {
             user,
             target,
             reaction,
-            ts_ms,
             ..
         } => {
-            let (time, reaction) = (style.dim(&time(*ts_ms)), harmless(reaction));
-            format!("{time} {} took {reaction} from {target}", shown(*user))
+            let reaction = harmless(reaction);
+            format!("{time} * {} took {reaction} from #{target}", shown(*user))
         }
-        Body::IdentityChange { user, ts_ms, .. } => {
-            let time = style.dim(&time(*ts_ms));
-            format!("{time} * {} has another name, picture or status", shown(*user))
+        Body::IdentityChange { user, .. } => {
+            format!(
+                "{time} * {} has a new name, picture or status",
+                shown(*user)
+            )
         }
-        Body::MemberJoined {
-            user,
-            member,
-            ts_ms,
-            ..
-        } => {
+        Body::MemberJoined { user, member, .. } => {
             let by = if user == member {
                 " joined".to_owned()
             } else {
                 format!(" was added by {}", shown(*user))
             };
-            format!("{} * {}{by}", style.dim(&time(*ts_ms)), shown(*member))
+            format!("{time} * {}{by}", shown(*member))
         }
-        Body::MemberLeft {
-            user,
-            member,
-            ts_ms,
-            ..
-        } => {
+        Body::MemberLeft { user, member, .. } => {
             let by = if user == member {
                 " left".to_owned()
             } else {
                 format!(" was removed by {}", shown(*user))
             };
-            format!("{} * {}{by}", style.dim(&time(*ts_ms)), shown(*member))
+            format!("{time} * {}{by}", shown(*member))
         }
     }
+}
+
+/// The same with the number by which commands name it.
+pub(crate) fn numbered(
+    style: Style,
+    seq: Seq,
+    body: &Body,
+    name: impl Fn(UserId) -> String,
+) -> String {
+    let text = record(style, body, name);
+    match body {
+        Body::Message { .. } => format!("{text} {}", style.dim(&format!("#{seq}"))),
+        _ => text,
+    }
+}
+
+/// What a message says, in which thread, and what became of it.
+fn message(style: Style, body: &Body) -> String {
+    let Body::Message {
+        text,
+        thread,
+        edited,
+        deleted,
+        reactions,
+        replies,
+        ..
+    } = body
+    else {
+        return String::new();
+    };
+    let mut shown = match (thread, deleted) {
+        (Some(root), _) => style.dim(&format!("(to #{root}) ")),
+        (None, _) => String::new(),
+    };
+    if *deleted {
+        shown.push_str(&style.dim("(deleted)"));
+    } else {
+        shown.push_str(&text_below(text));
+    }
+    let mut notes = Vec::new();
+    if edited.is_some() && !deleted {
+        notes.push("edited".to_owned());
+    }
+    for reaction in reactions {
+        let (name, count) = (harmless(&reaction.reaction), reaction.users.len());
+        notes.push(format!("{name} {count}"));
+    }
+    if let Some(replies) = replies {
+        let s = if replies.count == 1 { "y" } else { "ies" };
+        notes.push(format!("{} repl{s}", replies.count));
+    }
+    if !notes.is_empty() {
+        shown.push_str(&style.dim(&format!(" [{}]", notes.join(", "))));
+    }
+    shown
+}
+
+/// Below the text of its first line stands nobody's name: a line cannot pretend to be a message
+/// of its own.
+fn text_below(text: &str) -> String {
+    harmless(text).replace('\n', "\n      | ")
+}
+
+/// What a message said before an edit.
+pub(crate) fn version(style: Style, version: &Version) -> String {
+    let (time, text) = (time(version.ts_ms), text_below(&version.text));
+    style.dim(&format!("{time} before: {text}"))
 }
 
 /// A record as programs read it: the server's frame, one line.
@@ -153,9 +195,15 @@ pub(crate) fn json_reseq(key: &MessageKey, from: Seq, to: Seq) -> String {
     .to_string()
 }
 
-/// When a record was taken.
-pub(crate) fn ts_ms(body: &Body) -> i64 {
-    body.ts_ms()
+/// The time that is shown: of an imported message the one at which it was said.
+pub(crate) fn shown_ms(body: &Body) -> i64 {
+    match body {
+        Body::Message {
+            posted_ms: Some(posted_ms),
+            ..
+        } => *posted_ms,
+        body => body.ts_ms(),
+    }
 }
 
 /// Who a record is about.
@@ -176,7 +224,7 @@ pub(crate) fn users(body: &Body) -> [UserId; 2] {
 const DAY_S: i64 = 86_400;
 
 /// `HH:MM`, UTC.
-fn time(ts_ms: i64) -> String {
+pub(crate) fn time(ts_ms: i64) -> String {
     let seconds = ts_ms.div_euclid(1_000).rem_euclid(DAY_S);
     format!("{:02}:{:02}", seconds / 3_600, seconds / 60 % 60)
 }
@@ -219,7 +267,7 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use hubbub_protocol::MessageId;
+    use hubbub_protocol::{Edited, MessageId, Reaction, Replies};
     use uuid::Uuid;
 
     use super::*;
@@ -261,6 +309,103 @@ mod tests {
         assert!(!shown.contains('\u{202E}'));
         assert!(!shown.contains("\n12:00"), "{shown}");
         assert!(shown.starts_with("23:59 Ma\u{FFFD}ry  a"), "{shown}");
+    }
+
+    #[test]
+    fn what_became_of_a_message_stands_behind_it() {
+        let user = UserId::new(2).expect("from 1");
+        let shown = |change: &dyn Fn(&mut Body)| {
+            let mut body = message("hi");
+            change(&mut body);
+            numbered(PLAIN, Seq(7), &body, |_| "Mary".to_owned())
+        };
+        assert_eq!(shown(&|_| {}), "23:59 Mary  hi #7");
+        let all = shown(&|body| {
+            if let Body::Message {
+                thread,
+                posted_ms,
+                edited,
+                reactions,
+                replies,
+                ..
+            } = body
+            {
+                *thread = Some(Seq(3));
+                *posted_ms = Some(60_000);
+                *edited = Some(Edited {
+                    seq: Seq(9),
+                    ts_ms: 1,
+                    user,
+                });
+                reactions.push(Reaction {
+                    reaction: "+\u{1b}1".to_owned(),
+                    users: vec![user],
+                });
+                *replies = Some(Box::new(Replies {
+                    count: 2,
+                    last_seq: Seq(12),
+                    users: vec![user],
+                }));
+            }
+        });
+        let expected = "00:01 Mary  (to #3) hi [edited, +\u{FFFD}1 1, 2 replies] #7";
+        assert_eq!(all, expected);
+        let gone = shown(&|body| {
+            if let Body::Message { deleted, text, .. } = body {
+                *deleted = true;
+                text.clear();
+            }
+        });
+        assert_eq!(gone, "23:59 Mary  (deleted) #7");
+    }
+
+    #[test]
+    fn changes_name_their_message() {
+        let user = UserId::new(2).expect("from 1");
+        let channel = "C000000005".parse().expect("an id");
+        let (message_id, target, ts_ms) = (MessageId(Uuid::from_u128(1)), Seq(7), 0);
+        let reaction = "+1".to_owned();
+        let lines = [
+            Body::MessageChanged {
+                channel,
+                message_id,
+                user,
+                target,
+                text: "a\nb".to_owned(),
+                ts_ms,
+            },
+            Body::MessageDeleted {
+                channel,
+                message_id,
+                user,
+                target,
+                ts_ms,
+            },
+            Body::ReactionAdded {
+                channel,
+                message_id,
+                user,
+                target,
+                reaction: reaction.clone(),
+                ts_ms,
+            },
+            Body::ReactionRemoved {
+                channel,
+                message_id,
+                user,
+                target,
+                reaction,
+                ts_ms,
+            },
+        ]
+        .map(|body| record(PLAIN, &body, |_| "Mary".to_owned()));
+        let expected = [
+            "00:00 * Mary changed #7: a\n      | b",
+            "00:00 * Mary deleted #7",
+            "00:00 * Mary gave #7 +1",
+            "00:00 * Mary took +1 from #7",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub(crate) async fn run(context: &Context, args: &TailArgs) -> anyhow::Result<Ex
         names.learn(channel).await;
     }
     let mut receiver = Receiver::new(context.style, args.json, names);
+    receiver.live = !args.json;
     let (client, mut events) = Client::start(context.config()?);
     let options = JoinOptions {
         since: args.since,
@@ -41,6 +42,7 @@ pub(crate) async fn run(context: &Context, args: &TailArgs) -> anyhow::Result<Ex
                 line(&text)?;
                 left -= 1;
             }
+            Ok(Some(Line::Live(text))) => eprintln!("{}", context.style.dim(&text)),
             Ok(Some(Line::Notice(text))) => eprintln!("hubbub: {text}"),
             Ok(None) => {}
             Err(over) => return Err(over.into()),

@@ -2,7 +2,7 @@
 mod init;
 mod new_log;
 mod seed;
-mod servers;
+pub(crate) mod servers;
 mod status;
 
 use std::process::ExitCode;

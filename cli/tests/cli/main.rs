@@ -1,6 +1,8 @@
 //! The program itself: exit codes, what it prints, what it tells people who made a mistake.
 
 mod admin;
+mod export;
+mod import;
 mod program;
 
 use std::{io::Write, net::TcpListener};

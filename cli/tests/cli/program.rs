@@ -1,4 +1,4 @@
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// One run of the program, without the environment's own settings.
 pub(crate) struct Program {
@@ -23,6 +23,12 @@ impl Program {
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
         self
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn start(mut self) -> Child {
+        let quiet = self.command.stdout(Stdio::null()).stderr(Stdio::null());
+        quiet.spawn().expect("it starts")
     }
 
     pub(crate) fn run(mut self) -> Done {

@@ -1,5 +1,6 @@
 //! The consumer on real servers.
 mod failures;
+mod people;
 mod processes;
 mod stored;
 mod world;

@@ -4,6 +4,8 @@ mod psql;
 mod template;
 pub(crate) mod wire;
 
+pub(crate) use psql::sql;
+
 use crate::port::Port;
 use crate::process::{RunAs, Spec};
 use crate::server::{Ready, Server};

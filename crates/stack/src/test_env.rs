@@ -93,6 +93,16 @@ impl TestEnv {
         self.dir.path()
     }
 
+    /// Runs a statement on the database behind one of this test's addresses, for what no part of
+    /// the system does; gives what it printed.
+    ///
+    /// # Errors
+    /// The server's own message; or there is no answer within a minute.
+    pub async fn sql(&self, url: &str, statement: &str) -> Result<String> {
+        let (_, database) = url.rsplit_once('/').context("an address of a database")?;
+        crate::postgres::sql(self.databases.server, database, statement).await
+    }
+
     /// Address of the shared Postgres, for a [`crate::Proxy`] in front of it.
     #[must_use]
     pub fn postgres_addr(&self) -> SocketAddr {

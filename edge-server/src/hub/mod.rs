@@ -14,6 +14,8 @@ mod state;
 mod tests;
 mod turn;
 mod watching;
+#[cfg(test)]
+mod who_tests;
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

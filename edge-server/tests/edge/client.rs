@@ -47,7 +47,16 @@ impl Client {
     }
 
     pub(crate) async fn open(addr: SocketAddr, token: &str) -> anyhow::Result<Self> {
-        let mut request = format!("ws://{addr}/ws").into_client_request()?;
+        Self::open_with(addr, token, "").await
+    }
+
+    /// With a query such as `?direct=0`.
+    pub(crate) async fn open_with(
+        addr: SocketAddr,
+        token: &str,
+        query: &str,
+    ) -> anyhow::Result<Self> {
+        let mut request = format!("ws://{addr}/ws{query}").into_client_request()?;
         let bearer = format!("Bearer {token}").parse()?;
         request.headers_mut().insert("authorization", bearer);
         Self::upgrade(TcpStream::connect(addr).await?, request).await
@@ -138,6 +147,18 @@ impl Client {
     /// The next frame of a type.
     pub(crate) async fn of_type(&mut self, kind: &str) -> anyhow::Result<Value> {
         self.find(kind, |frame| frame["type"] == kind).await
+    }
+
+    /// The next frame of a type that is about this user.
+    pub(crate) async fn of_type_and_user(
+        &mut self,
+        kind: &str,
+        user: hubbub_protocol::UserId,
+    ) -> anyhow::Result<Value> {
+        self.find(&format!("{kind} of {user}"), |frame| {
+            frame["type"] == kind && frame["user"] == json!(user)
+        })
+        .await
     }
 
     /// Takes the first frame that fits, of those that came or come.

@@ -10,8 +10,8 @@ use hubbub_bus::{Event, Inbox, Inspect, Publisher, Subscriber};
 use hubbub_edge_server::{Config, Pod};
 use hubbub_log::{Appender, Report};
 use hubbub_protocol::{
-    Answer, BusChannel, ChannelId, MessageId, PodId, PodMessage, Question, Record, Seq, Stored,
-    UserId,
+    Answer, BusChannel, ChannelId, MarkRecord, MessageId, PodId, PodMessage, Question, Receipt,
+    Record, Seq, Stored, UserEvent, UserId,
     http::{ChannelKind, Role, User},
 };
 use hubbub_service::{Lifecycle, telemetry::wall_clock_ms, token};
@@ -61,6 +61,17 @@ pub(crate) fn token_of(subject: &str, device: Option<&str>, ttl_s: i64) -> Strin
     token::mint(SECRET, "hubbub", "hubbub", subject, device, now_s, ttl_s).expect("a token")
 }
 
+impl Caller {
+    /// The same user on a device of this name.
+    pub(crate) fn on(&self, device: &str) -> Self {
+        let token = token_of(&self.user.name, Some(device), 3_600);
+        Self {
+            user: self.user.clone(),
+            token,
+        }
+    }
+}
+
 /// Tries until `check` gives something, at most [`LONG`].
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
@@ -87,6 +98,7 @@ impl World {
             client_id: "test".to_owned(),
         };
         hubbub_log::create_topic(&log, 1).await?;
+        hubbub_log::create_topic(&log.marks(), 1).await?;
         let facts = hubbub_log::topic_facts(&log).await?;
         let identity = LogIdentity {
             cluster_id: facts.cluster_id,
@@ -208,6 +220,18 @@ impl World {
         }
     }
 
+    /// The marks that the log holds of a channel, in order.
+    pub(crate) async fn marked(&self, channel: ChannelId) -> anyhow::Result<Vec<Receipt>> {
+        let mut found = Vec::new();
+        for (_, record) in hubbub_log::read_all(&self.log.marks()).await? {
+            let MarkRecord(mark) = MarkRecord::decode(&record.payload.unwrap_or_default())?;
+            if mark.channel == channel {
+                found.push(mark);
+            }
+        }
+        Ok(found)
+    }
+
     /// What the log holds of a channel, in order.
     pub(crate) async fn logged(&self, channel: ChannelId) -> anyhow::Result<Vec<(Seq, Record)>> {
         let mut found = Vec::new();
@@ -254,7 +278,12 @@ impl World {
 
     /// How many connections subscribe a channel.
     pub(crate) async fn subscribers(&self, channel: ChannelId) -> anyhow::Result<u64> {
-        let name = BusChannel::Channel(channel).to_string();
+        self.subscribers_of(&BusChannel::Channel(channel)).await
+    }
+
+    /// How many connections subscribe a channel of the bus.
+    pub(crate) async fn subscribers_of(&self, channel: &BusChannel) -> anyhow::Result<u64> {
+        let name = channel.to_string();
         let mut inspect = Inspect::connect(&self.env.redis_url).await?;
         Ok(inspect.numsub(&[name]).await?[0].1)
     }
@@ -380,6 +409,21 @@ impl OnBus {
                 }
             }
         }
+    }
+
+    /// Tells the devices of a user something.
+    pub(crate) async fn tell(&self, user: UserId, event: UserEvent) -> anyhow::Result<()> {
+        let to = BusChannel::User(user);
+        self.publisher.publish(&to, event.encode().into()).await?;
+        Ok(())
+    }
+
+    /// Publishes an event of a channel.
+    pub(crate) async fn say(&self, channel: ChannelId, frame: &str) -> anyhow::Result<()> {
+        let to = BusChannel::Channel(channel);
+        let payload = Bytes::copy_from_slice(frame.as_bytes());
+        self.publisher.publish(&to, payload).await?;
+        Ok(())
     }
 
     /// Announces what was stored.

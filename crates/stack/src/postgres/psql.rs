@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 const STATEMENT: Duration = Duration::from_secs(60);
 
-pub(super) async fn sql(addr: SocketAddr, database: &str, statement: &str) -> Result<String> {
+pub(crate) async fn sql(addr: SocketAddr, database: &str, statement: &str) -> Result<String> {
     let mut command = Command::new(bin_dir()?.join("psql"));
     command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]);
     command.args(["--set", "ON_ERROR_STOP=1", "--username", "postgres"]);
