@@ -38,6 +38,10 @@ const JOIN_DEADLINE_MS: u64 = 8_000;
 /// A channel without listeners is kept this long against churn, then unsubscribed and forgotten.
 const LINGER_MS: u64 = 1_000;
 
+/// What the hub holds of a socket, lists apart.
+#[cfg(test)]
+pub(crate) const ENTRY_BYTES: usize = size_of::<(SocketId, state::Entry)>();
+
 /// A join that passed the membership check.
 #[derive(Debug)]
 pub(crate) struct JoinRequest {
