@@ -1,6 +1,8 @@
 //! The load client against servers of its own dialect: the bare ones, which tell the truth, and
 //! one that loses, doubles, swaps, damages and splits what it sends.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{TcpListener, TcpStream},
