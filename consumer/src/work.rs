@@ -11,7 +11,9 @@ use crate::metrics::Metrics;
 /// Records in one transaction, about: gathering stops here. More brings nothing (measured).
 pub(crate) const BATCH_RECORDS: usize = 500;
 /// First and longest wait before a batch is tried again whose shard is away.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Half a second at most, because a shard that is back should not wait for the next try; the store's
+/// pool refuses at once for 100 ms after a failure, so that many partitions cost one attempt.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 
 /// What becomes of the records of a topic.
 pub(crate) trait Work: Send + Sync + 'static {

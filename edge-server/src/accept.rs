@@ -69,7 +69,7 @@ fn report(edge: &Edge, ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-async fn serve(
+pub(crate) async fn serve(
     edge: Arc<Edge>,
     permits: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
@@ -80,7 +80,7 @@ async fn serve(
     let no_room = async |tcp| {
         edge.metrics.handshake("no_room");
         if let Ok(_refusal) = refusals.try_acquire() {
-            refuse(tcp).await;
+            Box::pin(refuse(tcp)).await;
         }
     };
     let Ok(_permit) = permits.try_acquire() else {

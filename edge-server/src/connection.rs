@@ -134,20 +134,10 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
         .max_frame_size(Some(limits::FRAME_BYTES));
     let stream = WireStream::new(Arc::clone(&socket));
     let mut ws =
-        WebSocketStream::from_partially_read(stream, early.to_vec(), Role::Server, Some(config))
-            .await;
+        WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
 
     let connection_id = connection_id(&edge.pod, socket.id);
-    let hello = Hello {
-        connection_id: connection_id.clone(),
-        pod: edge.pod.clone(),
-        region: edge.config.region.clone(),
-        user: identity.user,
-        device: identity.device.clone(),
-        heartbeat_ms: edge.config.heartbeat_ms,
-        max_frame_bytes: limits::FRAME_BYTES as u64,
-    };
-    socket.push_text(&ServerFrame::encode_tagged("hello", &hello));
+    greet(&edge, &socket, &identity, &connection_id);
     let registration = Registration::new(Arc::clone(&edge), &socket, &identity);
     if edge.is_draining() {
         // The drain may have looked for sockets before this one was there.
@@ -167,7 +157,8 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
     };
     let end = connection.serve(&mut ws).await;
     if end.tell {
-        connection.close(&mut ws, &end, registration).await;
+        // Boxed, as the handshake is: what a close needs is not held for a socket's long life.
+        Box::pin(connection.close(&mut ws, &end, registration)).await;
     } else if edge.flush(&socket) == Flushed::Blocked {
         // The answer to the client's own close frame does not fit: it is not waited for.
         tracing::debug!(connection.id = connection_id, "closed with bytes unsent");
@@ -186,6 +177,20 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
         close.reason = end.reason,
         "connection ended"
     );
+}
+
+/// A function of its own, so that nothing of it is held as long as the connection.
+fn greet(edge: &Edge, socket: &Socket, identity: &Identity, connection_id: &str) {
+    let hello = Hello {
+        connection_id: connection_id.to_owned(),
+        pod: edge.pod.clone(),
+        region: edge.config.region.clone(),
+        user: identity.user,
+        device: identity.device.clone(),
+        heartbeat_ms: edge.config.heartbeat_ms,
+        max_frame_bytes: limits::FRAME_BYTES as u64,
+    };
+    socket.push_text(&ServerFrame::encode_tagged("hello", &hello));
 }
 
 impl Connection {

@@ -52,7 +52,7 @@ pub(crate) struct Accepted {
     /// The stream, from which the HTTP request has been read.
     pub(crate) tcp: TcpStream,
     /// What the client sent behind its request.
-    pub(crate) early: Bytes,
+    pub(crate) early: Vec<u8>,
 }
 
 /// Waits for the first byte, at most 5 s; false: there is none.
@@ -124,7 +124,8 @@ pub(crate) async fn perform(
     Some(Accepted {
         identity,
         tcp: parts.io.into_inner(),
-        early: parts.read_buf,
+        // A copy, seldom of anything: the buffer itself has 8 KiB and would live with the socket.
+        early: parts.read_buf.to_vec(),
     })
 }
 

@@ -17,6 +17,8 @@ mod control;
 mod drain;
 pub mod feed;
 mod fetch;
+#[cfg(test)]
+mod footprint;
 mod handshake;
 mod hub;
 mod metrics;

@@ -32,7 +32,8 @@ const PIPELINE: usize = 512;
 /// Payloads that wait, in bytes, beside the bound of their number.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
-const BACKOFF_CAP: Duration = Duration::from_secs(1);
+/// Small: the lease is renewed over this connection, and an edge holds everything until it is.
+const BACKOFF_CAP: Duration = Duration::from_millis(250);
 
 type Answer = oneshot::Sender<Result<Value, Error>>;
 

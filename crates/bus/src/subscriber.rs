@@ -15,7 +15,7 @@ use crate::{
 };
 
 const BACKOFF_FLOOR: Duration = Duration::from_millis(20);
-const BACKOFF_CAP: Duration = Duration::from_millis(500);
+const BACKOFF_CAP: Duration = Duration::from_millis(250);
 /// A connection that lived so long was a good one: the next attempt need not wait long.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Between two probes, with a jitter of a tenth. With the deadline below it finds a deaf

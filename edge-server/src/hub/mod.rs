@@ -62,6 +62,10 @@ const LINGER_MS: u64 = 1_000;
 /// for again.
 const VOUCHED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
+/// What the hub holds of a socket, lists apart.
+#[cfg(test)]
+pub(crate) const ENTRY_BYTES: usize = size_of::<(SocketId, state::Entry)>();
+
 /// A join that passed the membership check.
 #[derive(Debug)]
 pub(crate) struct JoinRequest {

@@ -1,0 +1,40 @@
+//! What a quiet socket holds, by the sizes of its parts. Whoever makes one of them larger makes
+//! every socket larger: thousands of them are what a pod's memory is spent on.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use tokio::{net::TcpStream, sync::Semaphore};
+
+use crate::{Edge, accept, connection, handshake::Accepted, hub, socket::Socket};
+
+/// The future of a connection, from its registration to its end.
+fn connection<F>(_: impl FnOnce(Arc<Edge>, Accepted, SocketAddr) -> F) -> usize {
+    size_of::<F>()
+}
+
+/// The future of its task.
+fn task<F>(
+    _: impl FnOnce(
+        Arc<Edge>,
+        Arc<Semaphore>,
+        Arc<Semaphore>,
+        Arc<Semaphore>,
+        TcpStream,
+        SocketAddr,
+    ) -> F,
+) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn quiet_socket_is_small() {
+    let parts = [
+        ("task", task(accept::serve), 2_048),
+        ("connection", connection(connection::run), 1_536),
+        ("socket", size_of::<Socket>(), 320),
+        ("entry of the hub", hub::ENTRY_BYTES, 128),
+    ];
+    for (part, bytes, most) in parts {
+        assert!(bytes <= most, "{part}: {bytes} bytes");
+    }
+}
