@@ -23,7 +23,6 @@ pub(super) async fn run(servers: &Servers, with_seed: bool) -> anyhow::Result<Ex
         Some(_) => servers.present_topic().await?,
     };
     let identity = servers.identity(&facts);
-    servers.marks_topic().await?;
     say(&format!(
         "Postgres: core and {} shards: databases, tables, shard map, identities",
         servers.store.shard_urls.len()
@@ -33,6 +32,8 @@ pub(super) async fn run(servers: &Servers, with_seed: bool) -> anyhow::Result<Ex
     })
     .await
     .context("prepare the databases (CORE_DATABASE_URL, SHARD_DATABASE_URLS)")?;
+    // After the store agreed that this is its log.
+    servers.marks_topic().await?;
     let store = servers.open_store().await?;
     let positions = store.known_positions().await;
     patiently("Kafka", hubbub_log::Error::retryable, || {

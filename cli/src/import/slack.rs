@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn fields_of_another_type_are_as_good_as_absent() {
-        let json = r#"{"ts":"1.000001","user":null,"text":7,"reactions":"x","edited":[],
+        let json = r#"{"ts":"1.000001","user":null,"text":7,"reactions":"x","edited":7,
             "files":[{"name":"a","url_private":null},{"name":1}],"blocks":[{"type":"rich_text"}]}"#;
         let message: Message = serde_json::from_str(json).expect("a message");
         assert_eq!(message.ts, "1.000001");

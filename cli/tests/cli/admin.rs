@@ -45,6 +45,17 @@ async fn init_seeds_once_and_status_counts_what_is_unread() {
     assert_eq!(second.code, 0, "{second:?}");
     assert!(second.out.contains(" 0 members added"), "{second:?}");
 
+    let log = hubbub_log::Config {
+        brokers: env.kafka_brokers.clone(),
+        topic: env.topic.clone(),
+        partitions: 4,
+        base: 0,
+        client_id: "cli-test".to_owned(),
+    };
+    let marks = hubbub_log::topic_facts(&log.marks()).await;
+    let marks = marks.expect("the topic of the marks");
+    assert_eq!((marks.partitions, marks.log_append_time), (4, true));
+
     let more = run(admin(&env, &["init"]).env("HUBBUB_PARTITIONS", "5")).await;
     assert_eq!(more.code, 1, "{more:?}");
     assert!(more.err.contains("4 partitions"), "{more:?}");

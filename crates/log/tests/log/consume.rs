@@ -1,6 +1,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use hubbub_log::{Consumer, ConsumerEvent, LogRecord, Metrics, create_topic, watermarks};
+use hubbub_log::{
+    Consumer, ConsumerConfig, ConsumerEvent, LogRecord, Metrics, Misfit, create_topic, watermarks,
+};
 use hubbub_stack::{Kafka, Port, Purpose};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use rdkafka::{
@@ -210,6 +212,51 @@ async fn log_that_does_not_fit_the_store_is_refused_and_neighbours_go_on() -> an
     reader.restart(0);
     eventually("the mended partition", || books.lock().count() == 20).await;
     reader.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_that_may_begin_anew_is_read_from_what_there_is() -> anyhow::Result<()> {
+    let log = fresh(2).await?;
+    for partition in 0..2 {
+        append_some(&log, channel_in(partition, 2), 10).await;
+    }
+    // Partition 0 ends below its position, 1 begins above it.
+    let admin: AdminClient<DefaultClientContext> = ClientConfig::new()
+        .set("bootstrap.servers", &log.brokers)
+        .create()?;
+    let mut gone = TopicPartitionList::new();
+    gone.add_partition_offset(&log.topic, 1, Offset::Offset(4))?;
+    admin.delete_records(&gone, &AdminOptions::new()).await?;
+    let books = Books::default();
+    books.lock().positions.extend([(0, 50), (1, 2)]);
+    let config = ConsumerConfig {
+        misfit: Misfit::Begin,
+        ..consumer_config(&log, &log.topic, 10)
+    };
+    let positions = Arc::new(FromBook(Arc::clone(&books)));
+    let (consumer, mut events) = Consumer::start(config, &Metrics::default(), positions)?;
+    let mut starts = HashMap::new();
+    while starts.len() < 2 {
+        let event = timeout(DEADLINE, events.recv()).await?;
+        match event.expect("the thread lives") {
+            ConsumerEvent::Assigned {
+                partition,
+                next_offset,
+                mut records,
+            } => {
+                let first = read(&mut records, 1).await[0];
+                assert_eq!(first, next_offset);
+                starts.insert(partition, first);
+            }
+            // A queue that was dropped here is started again, and not counted twice.
+            ConsumerEvent::Revoked { .. } => {}
+            other => panic!("not assigned: {other:?}"),
+        }
+    }
+    assert_eq!((starts[&0], starts[&1]), (0, 4));
+    drop(events);
+    consumer.stop().await;
     Ok(())
 }
 
