@@ -3,6 +3,8 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
+use hubbub_mutant::{Mutant, planted};
+
 /// Rows on one page for readers, and of a repair (design section 4).
 const PAGE_ROWS: usize = 100;
 /// Message ids that a feed remembers: as many as a busy channel takes in the few seconds within
@@ -50,7 +52,11 @@ impl Limits {
         let tail = TailBounds {
             rows: TAIL_ROWS,
             bytes: TAIL_BYTES,
-            all_bytes: frame_bytes,
+            // Planted: pages come from the store alone, which takes the time that the mistake needs.
+            all_bytes: match planted(Mutant::ReaderGetsNoLive) {
+                true => 0,
+                false => frame_bytes,
+            },
         };
         Self::with(frame_bytes, PAGE_ROWS, IDS, PAGE_PATIENCE_MS, tail)
     }
