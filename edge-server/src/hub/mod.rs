@@ -22,6 +22,7 @@ use hubbub_protocol::{
     BusChannel, ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, Seq, reply_error,
 };
 use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::state::{Channel, Gate, PendingJoin, State};
 pub(crate) use self::{members::Reopened, registration::Registration, turn::Turn};
@@ -87,13 +88,13 @@ impl Hub {
     pub(crate) fn new(recent_bytes: usize) -> Self {
         Self {
             state: Mutex::new(State {
-                sockets: HashMap::new(),
+                sockets: FxHashMap::default(),
                 user_id_to_sockets: HashMap::new(),
                 channels: HashMap::new(),
-                synced: HashSet::new(),
+                synced: FxHashSet::default(),
                 retrying: HashSet::new(),
                 deadlines: VecDeque::new(),
-                waits_for_room: HashSet::new(),
+                waits_for_room: FxHashSet::default(),
                 emptied: VecDeque::new(),
                 limits: Limits::new(recent_bytes as u64),
                 counts: Counts::default(),
