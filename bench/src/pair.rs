@@ -67,6 +67,8 @@ pub struct Side {
     pub operation: Operation,
     /// What ends with it.
     pub keep: Keep,
+    /// Why another server is measured no more: it lost a message, or ended.
+    pub failed: Option<String>,
 }
 
 impl Side {
@@ -90,6 +92,21 @@ impl Side {
         })
     }
 
+    /// [`Side::measure`], but that another server which fails is an end for it alone.
+    async fn turn(&mut self, how: &str) -> Result<Option<Sample>> {
+        if self.failed.is_some() {
+            return Ok(None);
+        }
+        match self.measure(how).await {
+            Ok(sample) => Ok(Some(sample)),
+            Err(error) if matches!(self.keep, Keep::Peer(_)) => {
+                self.failed = Some(format!("{error:#}"));
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// Ends the client, then the server.
     pub async fn end(self) {
         self.load.end().await;
@@ -102,10 +119,10 @@ impl Side {
 }
 
 /// Measures all sides by turns, `rounds` times, after one round each of `warm_up` that is thrown
-/// away. Gives the samples of each side.
+/// away. Gives the samples of each side. Another server that fails is left out from there on.
 ///
 /// # Errors
-/// As [`Side::measure`].
+/// As [`Side::measure`], of ours and of bare programs.
 pub async fn by_turns(
     sides: &mut [Side],
     rounds: usize,
@@ -115,12 +132,14 @@ pub async fn by_turns(
 ) -> Result<Vec<Vec<Sample>>> {
     let mut samples: Vec<Vec<Sample>> = sides.iter().map(|_| Vec::new()).collect();
     for side in sides.iter_mut() {
-        side.measure(warm_up).await?;
+        side.turn(warm_up).await?;
     }
     for round in 1..=rounds {
         let mut line = format!("round {round}:");
         for (side, samples) in sides.iter_mut().zip(&mut samples) {
-            let sample = side.measure(how).await?;
+            let Some(sample) = side.turn(how).await? else {
+                continue;
+            };
             line += &format!(" {} {:.2} us,", side.name, sample.cost_ns() / 1_000.0);
             samples.push(sample);
         }

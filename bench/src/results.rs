@@ -1,7 +1,7 @@
 //! What a run of the suite found, as it is kept.
 
 use crate::machine::Machine;
-use crate::pair::{Comparison, Sample, Spread};
+use crate::pair::{Comparison, Sample, Side, Spread};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -119,6 +119,28 @@ impl Row {
         self.counted(ours)
     }
 
+    /// [`Row::compared`] with another server and its target, if it went through.
+    #[must_use]
+    pub fn beside(
+        self,
+        side: &Side,
+        ours: &[Sample],
+        theirs: &[Sample],
+        target: Option<Target>,
+    ) -> Self {
+        if let Some(why) = &side.failed {
+            let why = Verdict::Failed(why.clone());
+            return self.without(&side.name, why).version(&side.version);
+        }
+        let row = self
+            .compared(&side.name, ours, theirs)
+            .version(&side.version);
+        match target {
+            Some(target) => row.target(target),
+            None => row,
+        }
+    }
+
     /// Some value of each round beside another system's; the ratio is ours / theirs.
     #[must_use]
     pub fn against(mut self, with: &str, ours: &[f64], theirs: &[f64]) -> Self {
@@ -201,9 +223,9 @@ impl Row {
 
     /// There is no figure, and why.
     #[must_use]
-    pub fn not_measured(mut self, with: &str, why: &str) -> Self {
+    pub fn without(mut self, with: &str, why: Verdict) -> Self {
         with.clone_into(&mut self.paired_with);
-        self.verdict = Verdict::NotMeasured(why.to_owned());
+        self.verdict = why;
         self
     }
 }

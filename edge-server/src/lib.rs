@@ -189,8 +189,9 @@ impl Edge {
 
     /// The same for a turn whose room is used again.
     pub(crate) fn perform_all(&self, turn: &mut Turn) {
+        let now = self.now_ms();
         for socket in turn.dirty.drain(..) {
-            if self.flush(&socket) == Flushed::Gone {
+            if self.flush_at(&socket, now) == Flushed::Gone {
                 // Its task reads the end of the stream, or finds the same at its own flush.
                 socket.wake.notify_one();
             }
@@ -206,8 +207,13 @@ impl Edge {
 
     /// Writes what waits on a socket; a feed that waited for room goes on. Never waits.
     pub(crate) fn flush(&self, socket: &Arc<Socket>) -> Flushed {
+        self.flush_at(socket, self.now_ms())
+    }
+
+    /// The same for one of many: the clock is looked at once for all of them.
+    fn flush_at(&self, socket: &Arc<Socket>, now_ms: u64) -> Flushed {
         loop {
-            let flushed = socket.flush(self.now_ms());
+            let flushed = socket.flush(now_ms);
             if flushed == Flushed::Gone || !socket.take_room() {
                 return flushed;
             }

@@ -28,6 +28,12 @@ const WHY: &str = "  nginx, libnginx-mod-nchan  a peer: Nchan, publish and subsc
 /// [`Unavailable`] when there is no apt, nobody to ask, a no, or a failure of apt.
 pub fn install(yes: bool) -> Result<(), Unavailable> {
     let dir = dir()?;
+    let parent = dir.parent().context("the directory has a name")?;
+    std::fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+    // Beside the directory, which is made anew. Two who ask at the same time: the second one
+    // finds it there.
+    let lock = programs::lock_file(&dir.with_extension("lock"))?;
+    lock.lock().context("wait for an installation")?;
     if dir.join(DONE).exists() {
         return Ok(());
     }

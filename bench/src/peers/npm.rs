@@ -64,6 +64,8 @@ pub(super) async fn install() -> Result<Installed, Unavailable> {
     let name = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes()).simple();
     let dir = cache_dir()?.join(format!("bench-peers-{name}"));
     std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+    // Two who start a peer at the same time: the second one waits and finds it installed.
+    let lock = programs::lock(&dir.join("lock")).await?;
     for (name, text) in FILES {
         let path = dir.join(name);
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
@@ -82,6 +84,7 @@ pub(super) async fn install() -> Result<Installed, Unavailable> {
     let packages = packages(&npm, &installed.dir).await;
     packages.map_err(|why| Unavailable::absent(format!("npm ci failed: {why}")))?;
     std::fs::write(installed.dir.join(DONE), "").context("mark the installation")?;
+    drop(lock);
     Ok(installed)
 }
 

@@ -1,6 +1,7 @@
 //! How a peer's programs are run: on one core, supervised, ready by their own protocol.
 
 use std::{
+    fs::File,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -98,6 +99,24 @@ pub(super) async fn says(program: &Path, args: &[&str]) -> Result<String, String
     } else {
         Err(said.lines().last().unwrap_or("it said nothing").to_owned())
     }
+}
+
+/// Waits until nobody else holds the lock of this file; it is held until the file is closed.
+pub(super) async fn lock(path: &Path) -> Result<File> {
+    let file = lock_file(path)?;
+    let locked = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+    locked
+        .await
+        .context("wait for an installation")?
+        .with_context(|| format!("lock {}", path.display()))
+}
+
+/// A file to be locked.
+pub(super) fn lock_file(path: &Path) -> Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true);
+    let file = options.open(path);
+    file.with_context(|| format!("open {}", path.display()))
 }
 
 /// A server's process and all below it.

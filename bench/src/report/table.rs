@@ -228,7 +228,7 @@ mod tests {
             .against("x", &[3.0], &[1.0])
             .target(Target::AtMost(2.0))
             .count("delivered", 7);
-        let absent = row.not_measured("NATS", "not installed");
+        let absent = row.without("NATS", Verdict::NotMeasured("not installed".to_owned()));
         let results = Results {
             date: "2026-11-21".to_owned(),
             mode: "quick".to_owned(),

@@ -38,6 +38,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
             load: bench.client("edge-B13", &target, &more).await?,
             operation: Operation::Delivery,
             keep: Keep::Nothing,
+            failed: None,
         },
         bench
             .floor_side(

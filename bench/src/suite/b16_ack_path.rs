@@ -40,6 +40,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
             load: bench.client("edge-B16", &target, &more).await?,
             operation: Operation::Acknowledgement,
             keep: Keep::Nothing,
+            failed: None,
         },
         bench
             .floor_side(&floor, channels, &more, Operation::Acknowledgement)

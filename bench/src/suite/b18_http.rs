@@ -56,7 +56,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
     let addr = event["addr"].as_str().context("where it listens")?;
     let floor = vec![Whose::Process(program.pid()?)];
     sides.push(page(addr.parse()?, floor, "/"));
-    let express = bench.peer(Peer::ExpressHello, Settings::default()).await?;
+    let express = bench.peer(Peer::ExpressHello, Settings::default()).await;
     if let Ok(express) = &express {
         let (addr, path) = split(&express.running.url)?;
         let pids = express.running.pids.iter();
@@ -79,7 +79,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
             rows.push(row.version(version).target(Target::AtLeast(8.0)));
             express.running.stop().await;
         }
-        (Err(why), _) => rows.push(row().not_measured(name, &why)),
+        (Err(verdict), _) => rows.push(row().without(name, verdict)),
         (Ok(_), None) => {}
     }
     program.end().await;

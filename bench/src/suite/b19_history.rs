@@ -7,7 +7,7 @@ use crate::http;
 use crate::pair::Sample;
 use crate::peers::{Peer, Settings};
 use crate::process::{Meter, Whose};
-use crate::results::{Row, Target};
+use crate::results::{Row, Target, Verdict};
 use crate::town::{Town, pid, process};
 use anyhow::{Context, Result, ensure};
 use hubbub_protocol::ChannelId;
@@ -65,7 +65,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         postgres_url: town.stack.endpoints().shard_urls.get(number).cloned(),
         ..Settings::default()
     };
-    let express = bench.peer(Peer::ExpressPg, settings).await?;
+    let express = bench.peer(Peer::ExpressPg, settings).await;
     if let Ok(express) = &express {
         let (addr, base) = split(&express.running.url)?;
         let pids = express.running.pids.iter().map(|pid| Whose::Process(*pid));
@@ -116,7 +116,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
             rows.push(row.version(&version).target(Target::AtLeast(2.0)));
             express.running.stop().await;
         }
-        (Err(why), _) => rows.push(row("newest").not_measured(name, &why)),
+        (Err(verdict), _) => rows.push(row("newest").without(name, verdict)),
         (Ok(_), None) => {}
     }
     Ok(rows)
@@ -170,8 +170,8 @@ async fn with_pgbench(
     let (mut bare, mut skipping) = (Vec::new(), Vec::new());
     for _ in ours {
         let Some(sample) = pgbench(bench, channel, "keyset", &keyset, count).await? else {
-            let why = "pgbench is not installed";
-            return Ok(vec![row("newest").not_measured("pgbench", why)]);
+            let why = Verdict::NotMeasured("pgbench is not installed".to_owned());
+            return Ok(vec![row("newest").without("pgbench", why)]);
         };
         bare.push(sample);
         // Each is far dearer.

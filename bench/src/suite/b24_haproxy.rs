@@ -29,6 +29,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         load: bench.client("haproxy", &target, &more).await?,
         operation: Operation::Delivery,
         keep: Keep::Nothing,
+        failed: None,
     }];
     let mut rows = Vec::new();
     for (burst, messages) in [

@@ -7,7 +7,7 @@ use super::{Bench, Mode};
 use crate::client::{Percentiles, words};
 use crate::pair::{Keep, Operation, Sample, Side, by_turns};
 use crate::peers::Peer;
-use crate::results::{Row, Target};
+use crate::results::{Row, Target, Verdict};
 use crate::town::process;
 use anyhow::Result;
 
@@ -38,6 +38,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
             load: bench.client("edge-B5", &target, &load).await?,
             operation: Operation::Delivery,
             keep: Keep::Nothing,
+            failed: None,
         },
         bench
             .floor_side(&floor, 1, &with_acks, Operation::Delivery)
@@ -106,12 +107,13 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         ),
     ];
     if let (Some(side), Some(theirs)) = (sides.get(3), samples.get(3)) {
-        rows.push(
-            row(&workload, "p99")
+        let row = row(&workload, "p99").version(&side.version);
+        rows.push(match &side.failed {
+            Some(why) => row.without(&side.name, Verdict::Failed(why.clone())),
+            None => row
                 .theirs_by_ours(&side.name, &of(ours, |p| p.p99), &of(theirs, |p| p.p99))
-                .version(&side.version)
                 .target(Target::AtLeast(3.0)),
-        );
+        });
     }
     rows.extend(missing);
     for side in sides {

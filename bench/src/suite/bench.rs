@@ -6,9 +6,9 @@ use crate::pair::{Keep, Operation, Side};
 use crate::peers::{self, Peer, Settings};
 use crate::process::Whose;
 use crate::program::Program;
-use crate::results::Row;
+use crate::results::{Row, Verdict};
 use crate::town::Town;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -182,6 +182,7 @@ impl Bench {
             whose,
             operation,
             keep: Keep::Floor(Box::new(program)),
+            failed: None,
         })
     }
 
@@ -202,13 +203,15 @@ impl Bench {
         .await
     }
 
-    /// Starts a peer, or says why there is none.
+    /// Starts a peer.
     ///
     /// # Errors
-    /// When it is installed and does not start.
-    pub async fn peer(&self, peer: Peer, settings: Settings) -> Result<Result<Peered, String>> {
+    /// How its row ends instead: it is not to be had here, or it is and does not start.
+    pub async fn peer(&self, peer: Peer, settings: Settings) -> Result<Peered, Verdict> {
         if !self.peers {
-            return Ok(Err("peers were left out".to_owned()));
+            return Err(Verdict::NotMeasured(
+                "other servers were left out".to_owned(),
+            ));
         }
         let settings = Settings {
             dir: self.dir.join("peers"),
@@ -216,19 +219,19 @@ impl Bench {
             ..settings
         };
         match peers::start(peer, &settings).await {
-            Ok(running) => Ok(Ok(Peered {
+            Ok(running) => Ok(Peered {
                 name: peer.name().to_owned(),
                 running,
-            })),
-            Err(unavailable) if unavailable.broken => bail!("{}: {unavailable}", peer.name()),
-            Err(unavailable) => Ok(Err(unavailable.why)),
+            }),
+            Err(unavailable) if unavailable.broken => Err(Verdict::Failed(unavailable.why)),
+            Err(unavailable) => Err(Verdict::NotMeasured(unavailable.why)),
         }
     }
 
     /// Sides of those peers that are to be had, and rows for those that are not.
     ///
     /// # Errors
-    /// When a peer is installed and does not start, or the client fails.
+    /// When the client fails.
     pub async fn peer_sides(
         &self,
         all: &[Peer],
@@ -242,9 +245,9 @@ impl Bench {
             return Ok((sides, rows));
         }
         for peer in all {
-            match self.peer(*peer, Settings::default()).await? {
+            match self.peer(*peer, Settings::default()).await {
                 Ok(peered) => sides.push(peered.side(self, channels, load, operation).await?),
-                Err(why) => rows.push(row().not_measured(peer.name(), &why)),
+                Err(verdict) => rows.push(row().without(peer.name(), verdict)),
             }
         }
         Ok((sides, rows))
@@ -282,6 +285,7 @@ impl Peered {
             whose,
             operation,
             keep: Keep::Peer(Box::new(self.running)),
+            failed: None,
         })
     }
 

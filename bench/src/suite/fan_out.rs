@@ -81,13 +81,8 @@ pub(super) async fn run(bench: &mut Bench, plan: &Plan<'_>) -> Result<Vec<Row>> 
             .target(plan.floor_target),
     ];
     for (side, theirs) in sides.iter().zip(&samples).skip(2) {
-        let row = row()
-            .compared(&side.name, &samples[0], theirs)
-            .version(&side.version);
-        rows.push(match peer_target(plan, &side.name) {
-            Some(target) => row.target(target),
-            None => row,
-        });
+        let target = peer_target(plan, &side.name);
+        rows.push(row().beside(side, &samples[0], theirs, target));
     }
     if plan.syscalls {
         for (side, name) in sides.iter_mut().zip(["edge", "floor"]) {
@@ -142,6 +137,7 @@ async fn our_side(bench: &mut Bench, plan: &Plan<'_>) -> Result<Side> {
             .await?,
         operation: Operation::Delivery,
         keep: Keep::Nothing,
+        failed: None,
     })
 }
 

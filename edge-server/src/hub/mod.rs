@@ -31,6 +31,7 @@ use hubbub_protocol::{
 };
 use lru::LruCache;
 use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::state::{Channel, Gate, PendingJoin, State};
 pub(crate) use self::{
@@ -117,7 +118,7 @@ impl Hub {
         vouched.resize(VOUCHED);
         Self {
             state: Mutex::new(State {
-                sockets: HashMap::new(),
+                sockets: FxHashMap::default(),
                 user_id_to_sockets: HashMap::new(),
                 people: HashMap::new(),
                 watches: Watches::default(),
@@ -125,10 +126,10 @@ impl Hub {
                 typing: TypingRate::new(),
                 vouched,
                 channels: HashMap::new(),
-                synced: HashSet::new(),
+                synced: FxHashSet::default(),
                 retrying: HashSet::new(),
                 deadlines: VecDeque::new(),
-                waits_for_room: HashSet::new(),
+                waits_for_room: FxHashSet::default(),
                 emptied: VecDeque::new(),
                 limits: Limits::new(recent_bytes as u64),
                 counts: Counts::default(),

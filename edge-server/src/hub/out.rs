@@ -1,15 +1,13 @@
 //! The sockets as a feed sees them.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{
     ChannelId, CloseCode, JoinReply, Joined, Seq, ServerFrame, replay_frame, reply_ok, synced_frame,
 };
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::state::Entry;
 use crate::{
@@ -21,8 +19,8 @@ use crate::{
 /// The sockets as a feed sees them.
 pub(super) struct Out<'a> {
     pub(super) channel: ChannelId,
-    pub(super) sockets: &'a mut HashMap<SocketId, Entry>,
-    pub(super) synced: &'a mut HashSet<SocketId>,
+    pub(super) sockets: &'a mut FxHashMap<SocketId, Entry>,
+    pub(super) synced: &'a mut FxHashSet<SocketId>,
     pub(super) dirty: &'a mut Vec<Arc<Socket>>,
     /// The last `synced`, encoded: all attached sockets are told the same.
     pub(super) encoded: Option<(Seq, Bytes)>,

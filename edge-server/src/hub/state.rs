@@ -8,6 +8,7 @@ use std::{
 use hubbub_protocol::{
     ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, UserId, left_frame, reply_error,
 };
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use lru::LruCache;
 
@@ -68,7 +69,9 @@ pub(super) struct Channel {
 }
 
 pub(super) struct State {
-    pub(super) sockets: HashMap<SocketId, Entry>,
+    /// Looked up for every delivery. The ids are ours, so nobody can choose them to collide: a
+    /// quick hash will do, here and below.
+    pub(super) sockets: FxHashMap<SocketId, Entry>,
     pub(super) user_id_to_sockets: HashMap<UserId, Vec<SocketId>>,
     /// Users with sockets, and those who had some a moment ago.
     pub(super) people: HashMap<UserId, Person>,
@@ -80,11 +83,11 @@ pub(super) struct State {
     pub(super) vouched: LruCache<(ChannelId, UserId), ()>,
     pub(super) channels: HashMap<ChannelId, Channel>,
     /// Sockets with a `synced` that waits for a write to ride on.
-    pub(super) synced: HashSet<SocketId>,
+    pub(super) synced: FxHashSet<SocketId>,
     /// Channels whose feed has a question to ask again later.
     pub(super) retrying: HashSet<ChannelId>,
     /// Sockets some of whose channels have not had their turn at the room in the outbox.
-    pub(super) waits_for_room: HashSet<SocketId>,
+    pub(super) waits_for_room: FxHashSet<SocketId>,
     /// Joins in the order of their deadlines; one that was answered since is passed over.
     pub(super) deadlines: VecDeque<(u64, SocketId, ChannelId)>,
     /// Channels whose last listener left, in that order; one that has listeners again, or lost its
