@@ -105,7 +105,10 @@ async fn the_readmes_commands_do_what_it_says() -> anyhow::Result<()> {
     .await?;
     let people = run(&world, dir.path(), blocks.get("people").context("people")?).await?;
     for expected in ["edited", "42, I know", "given", "sent", "John", "Frank"] {
-        ensure!(people.contains(expected), "{expected}: people printed {people}");
+        ensure!(
+            people.contains(expected),
+            "{expected}: people printed {people}"
+        );
     }
     let live = run(&world, dir.path(), blocks.get("pubsub").context("pubsub")?).await?;
     ensure!(live.contains("channel-C000000002"), "pubsub printed {live}");
