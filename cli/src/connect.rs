@@ -70,7 +70,7 @@ impl Context {
     }
 
     /// The WebSocket as this user, for looking on: what it is given is no sign that a person's
-    /// device has it.
+    /// device has it, so nothing is marked by itself.
     pub(crate) fn config(&self) -> anyhow::Result<Config> {
         let mut config = Config::new(websocket_url(&self.args.url)?, self.token()?);
         config.device = self.args.device.clone();
@@ -80,13 +80,13 @@ impl Context {
         Ok(config)
     }
 
-    /// The same for a person in front of a terminal, whose device is always the same one.
+    /// The same for a person in front of a terminal, whose device is always the same one. What
+    /// it shows it marks as read.
     pub(crate) fn config_of_person(&self) -> anyhow::Result<Config> {
         let mut config = self.config()?;
         if config.device.is_none() {
             config.device = Some(DEVICE.parse().context("the terminal's device id")?);
         }
-        config.marks_delivered = true;
         Ok(config)
     }
 }

@@ -66,8 +66,12 @@ pub(crate) fn record(style: Style, body: &Body, name: impl Fn(UserId) -> String)
         Body::MessageChanged {
             user, target, text, ..
         } => {
-            let text = text_below(text);
-            format!("{time} * {} changed #{target}: {text}", shown(*user))
+            let text = match text.as_str() {
+                // In history, once the message was deleted.
+                "" => ", which is gone since".to_owned(),
+                text => format!(": {}", text_below(text)),
+            };
+            format!("{time} * {} changed #{target}{text}", shown(*user))
         }
         Body::MessageDeleted { user, target, .. } => {
             format!("{time} * {} deleted #{target}", shown(*user))

@@ -110,6 +110,8 @@ struct Connection {
     check: Option<CheckFuture>,
     slow: Slow,
     frames: Bucket,
+    /// Of requests that reach all pods: presence and watches.
+    people: Bucket,
     strikes: Strikes,
     figures: Figures,
 }
@@ -146,6 +148,7 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
     let started = Instant::now();
     let mut connection = Connection {
         frames: Bucket::new(edge.config.frame_rate, edge.config.frame_burst, now),
+        people: Bucket::new(people::RATE, people::BURST, now),
         strikes: Strikes::default(),
         figures: Figures::default(),
         sends: FuturesUnordered::new(),
@@ -355,8 +358,8 @@ impl Connection {
             ClientFrame::Reaction(react) => self.on_change(id, MessageChange::React(react)),
             ClientFrame::Mark(mark) => self.on_mark(id, mark),
             ClientFrame::Typing { channel } => self.on_typing(id, channel),
-            ClientFrame::Presence { state } => self.on_presence(id, state),
-            ClientFrame::Watch { users } => self.on_watch(id, users),
+            ClientFrame::Presence { state } => return self.on_presence(id, state),
+            ClientFrame::Watch { users } => return self.on_watch(id, users),
         }
         None
     }

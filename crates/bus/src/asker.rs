@@ -17,6 +17,10 @@ use crate::{Error, Leases, Publisher};
 /// A question that must be answered by everyone is asked again so often.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// Answers to one question that are kept: more pods than any region has. The others are counted as
+/// late.
+const ANSWERS: usize = 4_096;
+
 /// Asks all pods and collects their answers. The asker subscribes to its own `pod-<id>` and hands
 /// over the replies that arrive there. Cheap handle.
 #[derive(Debug, Clone)]
@@ -125,9 +129,12 @@ impl Asker {
 
     /// Hands over a `PodMessage::Reply` from the inbox. Late ones are dropped and counted.
     pub fn on_reply(&self, request: Uuid, pod: PodId, answer: Answer) {
-        let changed = self.open.lock().get_mut(&request).map(|open| {
-            open.answers.insert(pod, answer);
-            open.changed.clone()
+        let changed = self.open.lock().get_mut(&request).and_then(|open| {
+            let room = open.answers.len() < ANSWERS || open.answers.contains_key(&pod);
+            room.then(|| {
+                open.answers.insert(pod, answer);
+                open.changed.clone()
+            })
         });
         match changed {
             Some(changed) => changed.notify_one(),

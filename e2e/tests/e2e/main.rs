@@ -5,6 +5,7 @@ mod chat;
 mod consumer;
 mod edge_crash;
 mod kafka_down;
+mod people;
 mod readme;
 mod redis_loss;
 mod shard_down;

@@ -11,6 +11,10 @@ use tokio::time::sleep;
 use super::*;
 use crate::hub::Passed;
 
+/// Changes of presence and watches a second of one socket: each reaches all pods.
+pub(super) const RATE: f64 = 5.0;
+/// And at once, before the rate counts.
+pub(super) const BURST: f64 = 20.0;
 /// How often a membership is asked for again because somebody was evicted meanwhile.
 const PROOFS: usize = 10;
 /// A device may mark what another pod has only just published: it is on its way here.
@@ -108,23 +112,34 @@ impl Connection {
         }
     }
 
-    pub(super) fn on_presence(&mut self, id: Option<RequestId>, state: PresenceState) {
+    pub(super) fn on_presence(
+        &mut self,
+        id: Option<RequestId>,
+        state: PresenceState,
+    ) -> Option<End> {
         #[derive(Serialize)]
         struct Said {
             state: PresenceState,
+        }
+        if let Err(wait_ms) = self.people.take(self.edge.now_ms()) {
+            return self.refuse_rate(id, wait_ms, "too many changes of presence");
         }
         let edge = &self.edge;
         let socket = self.socket.id;
         edge.hub.set_presence(socket, state, edge.now_ms(), &**edge);
         self.reply(id, &Said { state });
+        None
     }
 
-    pub(super) fn on_watch(&mut self, id: Option<RequestId>, users: Vec<UserId>) {
-        let users = users.into_iter().collect();
+    pub(super) fn on_watch(&mut self, id: Option<RequestId>, users: Vec<UserId>) -> Option<End> {
+        if let Err(wait_ms) = self.people.take(self.edge.now_ms()) {
+            return self.refuse_rate(id, wait_ms, "too many watches");
+        }
         let edge = &self.edge;
-        let socket = self.socket.id;
+        let (socket, users) = (self.socket.id, users.into_iter().collect());
         let turn = edge.hub.watch(socket, id, users, edge.now_ms(), &**edge);
         edge.perform(turn);
+        None
     }
 }
 

@@ -350,6 +350,10 @@ impl Hub {
                 .check_invariants()
                 .expect("the feed's own invariants");
         }
+        for user in state.user_id_to_sockets.keys() {
+            assert!(state.people.contains_key(user), "{user} is here");
+        }
+        state.watches.check_invariants();
         let of_users: usize = state.user_id_to_sockets.values().map(Vec::len).sum();
         assert_eq!(of_users, state.sockets.len(), "sockets by user");
     }

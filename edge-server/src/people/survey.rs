@@ -2,6 +2,7 @@
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
+use hubbub_bus::LEASE;
 use hubbub_protocol::Question;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -52,8 +53,12 @@ pub(crate) async fn ask(edge: Arc<Edge>) -> Result<(), Infallible> {
 }
 
 /// Lists the leases while somebody watches. Runs until cancelled.
+///
+/// A Redis that comes back empty has forgotten the leases of all, and nobody is gone for that: for
+/// the length of one after a loss of the bus, and while this pod's own is not among them, the list
+/// says nothing.
 pub(crate) async fn leases(edge: Arc<Edge>) -> Result<(), Infallible> {
-    let mut asked = Instant::now();
+    let (mut asked, mut losses, mut lost) = (Instant::now(), edge.losses(), None);
     loop {
         sleep(LIST_EVERY.mul_f64(0.9 + rand::random::<f64>() * 0.2)).await;
         if !edge.hub.listing_begins() {
@@ -61,8 +66,14 @@ pub(crate) async fn leases(edge: Arc<Edge>) -> Result<(), Infallible> {
         }
         match timeout(LIST_DEADLINE, edge.leases.pods()).await {
             Ok(Ok(pods)) => {
-                let turn = edge.hub.listed(pods.into_iter().collect(), &*edge);
-                edge.perform(turn);
+                if losses != edge.losses() {
+                    (losses, lost) = (edge.losses(), Some(Instant::now()));
+                }
+                let forgotten = lost.is_some_and(|at| at.elapsed() < LEASE);
+                if !forgotten && pods.contains(&edge.pod) {
+                    let turn = edge.hub.listed(pods.into_iter().collect(), &*edge);
+                    edge.perform(turn);
+                }
             }
             // What is known stands until they can be listed.
             Ok(Err(error)) => tracing::debug!(error = %error, "list the leases"),

@@ -8,6 +8,7 @@ mod evictions;
 mod frames;
 mod handshake;
 mod heartbeats;
+mod identity;
 mod lease;
 mod marks;
 mod messages;

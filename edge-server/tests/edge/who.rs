@@ -215,7 +215,7 @@ async fn frozen_pod_is_named_in_time_and_nothing_stays_behind() -> anyhow::Resul
     let begun = Instant::now();
     let (some, missing) = asking.who(channel).await?;
     let took = begun.elapsed();
-    assert_eq!(missing, [b.id.clone()]);
+    assert_eq!(missing, std::slice::from_ref(&b.id));
     assert_eq!(some, BTreeSet::from([marys.hello.connection_id.clone()]));
     assert!(took < DEADLINE * 2, "{took:?}");
     let mut asked = JoinSet::new();
@@ -224,7 +224,7 @@ async fn frozen_pod_is_named_in_time_and_nothing_stays_behind() -> anyhow::Resul
         asked.spawn(async move { asker.ask(Question::Who { channel }, DEADLINE).await });
     }
     while let Some(survey) = asked.join_next().await {
-        assert_eq!(survey??.missing, [b.id.clone()]);
+        assert_eq!(survey??.missing, std::slice::from_ref(&b.id));
     }
     assert_eq!(asking.asker.pending(), 0);
     Ok(())
