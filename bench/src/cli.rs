@@ -10,6 +10,7 @@ use clap::Parser;
 use hubbub_service::wall_clock_ms;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, timeout};
 
 /// Measures Hubbub beside bare programs and other servers, by turns, on this machine.
@@ -132,11 +133,14 @@ pub async fn run(args: Args) -> Result<bool> {
         .tempdir()
         .context("make a directory for logs")?;
     let mut bench = Bench::new(mode, &servers, tools, dir.path(), !args.no_peers);
-    let interrupted = tokio::signal::ctrl_c();
-    // Waits for the end of the suite, or for Ctrl-C: dropping the suite kills what it started.
+    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    let interrupted = || anyhow::anyhow!("interrupted; go on with --resume");
+    // Waits for the end of the suite, for Ctrl-C or for SIGTERM: dropping the suite kills what it
+    // started.
     let whole = tokio::select! {
         whole = Box::pin(suite(&args, mode, &mut bench)) => whole,
-        _ = interrupted => Err(anyhow::anyhow!("interrupted; go on with --resume")),
+        _ = tokio::signal::ctrl_c() => Err(interrupted()),
+        _ = terminate.recv() => Err(interrupted()),
     };
     bench.leave_town().await;
     if !matches!(whole, Ok(true)) {

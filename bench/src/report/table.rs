@@ -2,6 +2,7 @@
 
 use crate::pair::Spread;
 use crate::results::{Part, Results, Row, Target, Verdict};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Above this share of a core, others' work may have moved the figures.
@@ -87,9 +88,15 @@ fn markdown(row: &Row) -> String {
 
 /// What was counted to the unit, over everything.
 fn counts(results: &Results) -> String {
+    // Rows of one workload that differ in what they are held against have ours in common.
     let sum = |name: &str| -> u64 {
-        let counts = results.rows().filter_map(|row| row.counts.get(name));
-        counts.sum()
+        let rows = results.rows();
+        let counts = rows.filter_map(|row| {
+            let count = *row.counts.get(name)?;
+            Some(((&row.id, &row.workload, &row.metric), count))
+        });
+        let by_workload: BTreeMap<_, u64> = counts.collect();
+        by_workload.values().sum()
     };
     format!(
         "\nOf {} deliveries that were owed in these runs {} were lost, {} doubled and {} out of \

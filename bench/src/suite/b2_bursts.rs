@@ -22,7 +22,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         let sockets = bench.pick(1_000, 1_000, 20);
         // Peers take twenty times as long for one as we do: not more than they can do in a few
         // seconds.
-        let messages = bench.pick(1_024, 640, 64);
+        let messages = bench.pick(1_024, 320, 64);
         let plan = Plan {
             id: "B2",
             workload: format!("{sockets} sockets in one channel, 128 B, bursts of {burst}"),

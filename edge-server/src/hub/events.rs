@@ -1,6 +1,6 @@
 //! What happens to a channel: the bus, the store and the clock.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use hubbub_protocol::{BusChannel, ChannelId, ErrorBody, ErrorCode, Seq, Stored, reply_error};
 
@@ -186,6 +186,10 @@ impl Hub {
                     turn.dirty.push(socket);
                 }
             }
+        }
+        if state.deadlines.is_empty() {
+            // A storm of joins made room for one of each socket; an empty list takes none.
+            state.deadlines = VecDeque::new();
         }
         let retrying: Vec<ChannelId> = state.retrying.iter().copied().collect();
         for channel in retrying {
