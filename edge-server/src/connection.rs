@@ -444,11 +444,7 @@ impl Connection {
                 }
             }
             Then::Typing(channel) => {
-                if self.edge.hub.vouch(channel, self.identity.user, evictions) {
-                    self.on_typing(id, channel);
-                } else {
-                    self.ask_store(id, channel, Then::Typing(channel));
-                }
+                self.on_typing_member(id, channel, evictions);
             }
         }
     }

@@ -57,6 +57,7 @@ pub(crate) async fn run(edge: Arc<Edge>) {
     while edge.hub.sockets() > 0 {
         edge.unregistered.notified().await;
     }
+    edge.check_lease();
     edge.hub
         .write_marks(u64::MAX, |mark| edge.chat.append_mark(mark));
     if let Err(error) = edge.chat.flush(FLUSH_DEADLINE).await {
@@ -119,6 +120,8 @@ fn say_goodbye(socket: &Socket) {
         reconnect_after_ms: rand::random_range(50..1_000),
     };
     socket.push_text(&ServerFrame::encode_tagged("goodbye", &goodbye));
+    // Its task writes it now, a quiet socket's, too: the close follows only after [`LEAD`].
+    socket.wake.notify_one();
 }
 
 fn close(socket: &Socket) {

@@ -91,12 +91,16 @@ impl Socket {
 
     /// Writes what waits, as much as the kernel takes, in as few calls as possible. Never waits.
     pub(crate) fn flush(&self, now_ms: u64) -> Flushed {
-        self.dirty.store(false, Ordering::Relaxed);
+        // Pairs with `mark_dirty`: who finds it set may leave the write to us, so what they queued
+        // before must be seen here.
+        self.dirty.swap(false, Ordering::AcqRel);
         let mut outbox = self.outbox.lock();
-        if !outbox.is_empty() && outbox.has_synced() {
-            outbox.flush_synced();
-        }
+        let rides = !outbox.is_empty();
         loop {
+            if rides && outbox.has_synced() {
+                // Again after each write: behind many replies there was no room for it.
+                outbox.flush_synced();
+            }
             outbox.flush_held();
             if outbox.is_empty() {
                 self.blocked.store(false, Ordering::Relaxed);
@@ -135,7 +139,7 @@ impl Socket {
 
     /// Says that the socket is in a list of sockets to flush; true if it was in one already.
     pub(crate) fn mark_dirty(&self) -> bool {
-        self.dirty.swap(true, Ordering::Relaxed)
+        self.dirty.swap(true, Ordering::AcqRel)
     }
 
     /// Says that a feed waits for room.

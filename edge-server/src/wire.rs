@@ -28,6 +28,22 @@ pub(crate) fn text_frame(json: &[u8]) -> Bytes {
     Bytes::from(frame)
 }
 
+/// Whether a text frame of [`text_frame`] around a record (`{"seq":N,"type":…`, as
+/// `hubbub_protocol::with_seq` writes it) says that a message was deleted.
+pub(crate) fn is_deletion(frame: &[u8]) -> bool {
+    let header = match frame.get(1) {
+        Some(126) => 4,
+        Some(127) => 10,
+        _ => 2,
+    };
+    let json = frame.get(header..).unwrap_or_default();
+    let Some(seq) = json.strip_prefix(b"{\"seq\":") else {
+        return false;
+    };
+    let digits = seq.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    seq[digits..].starts_with(b",\"type\":\"message_deleted\"")
+}
+
 /// An empty ping.
 pub(crate) fn ping_frame() -> Bytes {
     Bytes::from_static(&[0x89, 0x00])
@@ -43,6 +59,28 @@ mod tests {
     use futures_util::StreamExt;
 
     use super::*;
+
+    #[test]
+    fn deletion_is_told_from_what_only_speaks_of_one() {
+        use hubbub_protocol::{MessageId, Record, Seq, with_seq};
+        let channel = "C000000005".parse().expect("an id");
+        let user = "U000000001".parse().expect("an id");
+        let id = MessageId(uuid::Uuid::from_u128(7));
+        let frame = |record: Record| {
+            let body = record.body(1).encode();
+            [1, 123_456_789]
+                .map(|seq| is_deletion(&text_frame(with_seq(Seq(seq), &body).as_bytes())))
+        };
+        let deletion = Record::delete(channel, user, id, Seq(3), false);
+        assert_eq!(frame(deletion), [true, true]);
+        for length in [1, 100, 1_000] {
+            let text = "\"type\":\"message_deleted\"".repeat(length);
+            assert_eq!(frame(Record::message(channel, user, id, text)), [false; 2]);
+        }
+        for short in [&b""[..], b"\x81", b"\x81\x00", b"\x81\x7f\x00"] {
+            assert!(!is_deletion(short));
+        }
+    }
 
     #[tokio::test]
     async fn every_length_is_read_by_another_implementation() {

@@ -40,7 +40,7 @@ impl Permit {
     }
 
     /// Refuses a permit whose membership was read too long ago.
-    pub(crate) fn check_fresh(&self) -> Result<(), Error> {
+    pub fn check_fresh(&self) -> Result<(), Error> {
         if self.as_of.elapsed() > FRESH {
             let reason = "membership was read too long ago";
             return Err(Error::Rejected(reason.to_owned()));

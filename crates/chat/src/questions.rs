@@ -133,11 +133,17 @@ impl Questions {
         if !queue.waiting.front().is_some_and(waits) {
             return Vec::new();
         }
-        let count = queue.waiting.len().min(BATCH);
-        let batch = queue.waiting.drain(..count);
+        // Those who went away do not count: a batch of them alone would be taken for none, and who
+        // has the turn waits behind them.
+        let mut batch = Vec::new();
+        while batch.len() < BATCH
+            && let Some(waiting) = queue.waiting.pop_front()
+        {
+            if !waiting.answer.is_closed() {
+                batch.push(waiting);
+            }
+        }
         batch
-            .filter(|waiting| !waiting.answer.is_closed())
-            .collect()
     }
 }
 
@@ -217,6 +223,28 @@ mod tests {
         let answers = ask_all(&database, 500).await;
         assert!(answers.iter().all(Result::is_err));
         assert!(database.statements.borrow().len() <= 3);
+    }
+
+    #[tokio::test]
+    async fn caller_behind_a_crowd_that_went_away_is_answered() {
+        let (questions, database) = (Questions::new(), Database::default());
+        let moment = Duration::from_millis(1);
+        let hang = |_| std::future::pending();
+        let mut first = Box::pin(questions.ask(pair(1), hang));
+        let mut second = Box::pin(questions.ask(pair(3), hang));
+        assert!(timeout(moment, &mut first).await.is_err());
+        assert!(timeout(moment, &mut second).await.is_err());
+        for _ in 0..=BATCH {
+            drop(questions.queue_up(pair(5)));
+        }
+        let last = questions.ask(pair(4), |asked| database.read(asked));
+        let (answer, ()) = tokio::join!(timeout(Duration::from_secs(1), last), async {
+            drop(first);
+            drop(second);
+        });
+        let answer = answer.expect("not behind those who are gone");
+        assert!(answer.expect("an answer").is_member);
+        assert_eq!(database.statements.take(), [1]);
     }
 
     #[tokio::test]

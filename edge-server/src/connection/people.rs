@@ -112,6 +112,22 @@ impl Connection {
         }
     }
 
+    /// The store calls the user a member. Asked once only: while everything is held nobody here
+    /// may keep its word, and that somebody types need not be shown.
+    pub(super) fn on_typing_member(
+        &mut self,
+        id: Option<RequestId>,
+        channel: ChannelId,
+        evictions: u64,
+    ) {
+        let (edge, user) = (&self.edge, self.identity.user);
+        if edge.hub.vouch(channel, user, evictions) {
+            let typing = Typing { channel, user };
+            edge.hub.typing(typing, edge.now_ms(), &**edge);
+        }
+        self.reply(id, &OfChannel { channel });
+    }
+
     pub(super) fn on_presence(
         &mut self,
         id: Option<RequestId>,
@@ -197,6 +213,7 @@ async fn mark_of(edge: Arc<Edge>, mark: Receipt) -> Result<MarkReply, ChatError>
     let mut stored = false;
     for _ in 0..PROOFS {
         prove(&edge, channel, user).await?;
+        edge.check_lease();
         let now = edge.now_ms();
         let passed = if stored {
             edge.hub.mark_stored(mark.clone(), now, write)
@@ -205,9 +222,23 @@ async fn mark_of(edge: Arc<Edge>, mark: Receipt) -> Result<MarkReply, ChatError>
         };
         match passed {
             Passed::Done => return Ok(reply),
-            Passed::NotVouched => {}
+            // Everything is held, or somebody was evicted: the store alone can say, each time.
+            Passed::NotVouched => {
+                edge.chat.until_stored(channel, mark.delivered).await?;
+                let evictions = edge.hub.evictions();
+                let permit = edge.chat.permit(channel, user).await?;
+                let by_store = || {
+                    permit
+                        .check_fresh()
+                        .map(|()| edge.chat.append_mark(mark.clone()))
+                };
+                if let Some(written) = edge.hub.unless_evicted(evictions, by_store) {
+                    return written.map(|()| reply);
+                }
+            }
             Passed::Above => {
                 sleep(ON_ITS_WAY).await;
+                edge.check_lease();
                 let now = edge.now_ms();
                 if edge.hub.mark(mark.clone(), now, write) == Passed::Done {
                     return Ok(reply);

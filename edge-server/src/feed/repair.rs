@@ -6,6 +6,7 @@ use super::{
     Answer, Ask, Failure, Feed, Frame, Outboxes, Request,
     sockets::{HasSocket, Place, Reader},
 };
+use crate::wire::is_deletion;
 
 /// Announcements that wait singly; one more and all become one range.
 pub(super) const WAITING: usize = 4;
@@ -483,6 +484,10 @@ impl Feed {
             if old.is_none_or(|old| row.seq > old) {
                 self.tail.push(row);
             }
+        }
+        if rows.iter().any(|row| is_deletion(&row.bytes)) {
+            // What is kept may hold the text: the store, which has emptied it, is asked from here on.
+            self.tail.start(to);
         }
         self.recent.remove_through(to);
         // Only a row that did not come live can have a copy above: a live one kept copies out.

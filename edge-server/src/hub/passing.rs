@@ -130,11 +130,14 @@ impl Hub {
     }
 
     /// Hands out the marks whose time has come. Under the lock: a removed member's are gone
-    /// before, or were written before.
+    /// before, or were written before. Those whose membership nobody vouches for any more are
+    /// dropped: since the bus or the lease was lost a removal may have gone past this pod.
     pub(crate) fn write_marks(&self, now_ms: u64, mut write: impl FnMut(Receipt)) {
         let mut state = self.state.lock();
         while let Some(mark) = state.marks.next_due(now_ms) {
-            write(mark);
+            if state.vouches(mark.channel, mark.user) {
+                write(mark);
+            }
         }
     }
 

@@ -262,6 +262,16 @@ async fn evicted_user_types_marks_and_hears_nothing_more() {
     assert!(world.text(1).contains("mary types") && world.text(1).contains("receipt"));
     assert!(!world.text(0).contains("mary types"), "not to herself");
 
+    // Without the bus or the lease nobody's word counts, a gathered mark's neither.
+    assert_eq!(hub.mark(mark(6), 0, |_| {}), Passed::Done);
+    hub.hold_all();
+    hub.write_marks(u64::MAX, |mark| panic!("{mark:?} is written"));
+    for channel in hub.resume_all() {
+        let (epoch, users) = hub.listening_users(channel).expect("open");
+        let evictions = hub.evictions();
+        hub.reopen(channel, epoch, &users, &users, evictions, 0);
+    }
+
     let evictions = hub.evictions();
     hub.evict(channel(1), user, 0);
     assert!(!world.text(1).contains("mary types") && !world.text(1).contains("receipt"));

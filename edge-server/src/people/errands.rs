@@ -159,6 +159,8 @@ async fn join_directs(
         for direct in directs {
             if chosen.contains(&direct.channel) || added.contains(&(user, direct.channel)) {
                 join(edge, &direct, evictions);
+                // Everybody's channels may come at once, when the bus is back.
+                tokio::task::coop::consume_budget().await;
             }
         }
     }

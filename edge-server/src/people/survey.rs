@@ -21,7 +21,7 @@ const LIST_EVERY: Duration = Duration::from_millis(800);
 const LIST_DEADLINE: Duration = Duration::from_secs(1);
 /// All that is watched is asked about again so often: a pod's publish that was lost on its way
 /// shows nowhere else.
-const ASK_ALL_EVERY: Duration = Duration::from_secs(15);
+const ASK_ALL_EVERY: Duration = LEASE;
 
 /// Asks about users whose watch has begun or may have missed something. Runs until cancelled.
 pub(crate) async fn ask(edge: Arc<Edge>) -> Result<(), Infallible> {

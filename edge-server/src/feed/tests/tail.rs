@@ -53,6 +53,23 @@ fn who_lacks_only_what_the_feed_saw_is_served_without_the_store() {
 }
 
 #[test]
+fn deletion_empties_what_may_hold_the_text() {
+    let mut stage = stage(4, 9);
+    advance(&mut stage, &[5, 7]);
+    let deletion = Frame {
+        bytes: crate::wire::text_frame(br#"{"seq":8,"type":"message_deleted"}"#),
+        ..frame(8)
+    };
+    stage.message(deletion);
+    stage.stored(7, 8, Some(&[8]));
+    assert_eq!(tail(&stage), (8, vec![]));
+    stage.join(A, Some(4));
+    stage.answer(range(4, 8), rows(&[5]));
+    advance(&mut stage, &[9]);
+    assert_eq!(tail(&stage), (4, vec![5, 9]), "read since then");
+}
+
+#[test]
 fn second_with_the_same_cursor_or_a_higher_one_asks_nothing() {
     let mut stage = stage(9, 9);
     stage.join(A, Some(5));
