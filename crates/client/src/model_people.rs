@@ -138,6 +138,34 @@ fn leave_and_join_on_a_connection_that_breaks_ends_joined() {
 }
 
 #[test]
+fn leave_that_crosses_the_servers_join_stands() {
+    let (now, id) = (Instant::now(), channel("D000000005"));
+    let mut session = Session::new(Limits::default(), true, 1);
+    up(&mut session, now);
+    joined(&mut session, id, 7, now);
+    session.disconnected(now);
+    up(&mut session, now);
+    session.leave(id);
+    let told = Joined {
+        channel: id,
+        head: Some(Seq(7)),
+        with: Some(user(2)),
+    };
+    session.on_frame(ServerFrame::Joined(told.clone()), now);
+    let (_, frame) = only(&mut session, now);
+    assert!(matches!(frame, ClientFrame::Leave { .. }), "{frame:?}");
+    session.on_frame(ServerFrame::Joined(told), now);
+    let seen = events(&mut session);
+    assert!(
+        !seen.iter().any(|e| matches!(e, Event::Direct(_))),
+        "{seen:?}"
+    );
+    session.disconnected(now);
+    up(&mut session, now);
+    assert_eq!(written(&mut session, now), [], "it is not joined again");
+}
+
+#[test]
 fn direct_channel_is_joined_by_the_server_and_resumed_by_the_client() {
     let (now, id) = (Instant::now(), channel("D000000005"));
     let mut session = Session::new(Limits::default(), false, 1);

@@ -420,7 +420,12 @@ impl Session {
     /// The server joined us to a direct channel. One that we listen to, or are about to, is joined
     /// by our own request, which knows the cursor.
     fn on_joined(&mut self, joined: Joined) {
-        if self.channels.contains_key(&joined.channel) {
+        // One that a leave crosses is over before it is told of.
+        let leaves = self.leaves.contains(&joined.channel)
+            || self.requests.values().any(
+                |request| matches!(request, Request::Leave(channel) if *channel == joined.channel),
+            );
+        if leaves || self.channels.contains_key(&joined.channel) {
             return;
         }
         let mut listening = self.listening(None, false);

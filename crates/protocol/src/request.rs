@@ -177,8 +177,17 @@ fn seq(raw: Option<&RawValue>, field: &'static str, least: u64) -> Result<Option
     }
 }
 
-/// Checks a reaction as requests have it, for one that came in an address.
+/// Checks a reaction as requests have it, for one that came in an address. `.` and `..` are refused:
+/// in an address they mean another place (RFC 3986, 5.2.4), so that taking `..` back would ask for
+/// the deletion of the message.
 pub fn checked_reaction(reaction: String) -> Result<String, ErrorBody> {
+    if matches!(reaction.as_str(), "." | "..") {
+        let error = ErrorBody::new(
+            ErrorCode::InvalidField,
+            "reaction is a path, not a reaction",
+        );
+        return Err(error.field("reaction"));
+    }
     match check_reaction(&reaction) {
         Ok(()) => Ok(reaction),
         Err(error) => Err(ErrorBody::new(ErrorCode::InvalidField, error.to_string())

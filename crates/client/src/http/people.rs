@@ -1,6 +1,6 @@
 //! Edits, threads, direct channels, receipts, unread counts, presence: the HTTP API about people.
 use hubbub_protocol::{
-    ChannelId, MessageId, MessageReply, Seq, UserId,
+    ChannelId, MessageId, MessageReply, Seq, UserId, checked_reaction,
     http::{
         Direct, IdentityPatch, IdentityReply, Listeners, MessageStatus, NewDirect, Presence,
         Receipts, RoomUser, ThreadPage, Unread, User, Users,
@@ -102,7 +102,8 @@ impl Http {
         remove: bool,
         react_id: MessageId,
     ) -> Result<MessageReply, HttpError> {
-        let reaction = segment(reaction);
+        let reaction = checked_reaction(reaction.to_owned()).map_err(HttpError::Api)?;
+        let reaction = segment(&reaction);
         let path = format!("/channels/{channel}/messages/{target}/reactions/{reaction}");
         let method = if remove { Method::DELETE } else { Method::PUT };
         self.settle(method, &path, Sending::new(react_id)).await

@@ -120,6 +120,11 @@ fn requests_about_people_are_checked() {
             ErrorCode::InvalidField,
             "reaction",
         ),
+        (
+            r#""type":"reaction","target":3,"reaction":"..""#,
+            ErrorCode::InvalidField,
+            "reaction",
+        ),
         (r#""type":"mark""#, ErrorCode::MissingField, "read"),
         (
             r#""type":"mark","read":9007199254740992"#,
