@@ -82,7 +82,14 @@ async fn watchers_on_any_pod_are_told_each_change_once() -> anyhow::Result<()> {
     assert_eq!(watch(&mut anns, &[mary_id]).await?, [of(mary_id, "active")]);
     let gone = Instant::now();
     drop(again);
-    becomes(&mut marys, john_id, "offline").await?;
+    // Each pod keeps its word for two seconds after its last socket; where the phone's pod is the
+    // later one, its word (away) is the best for a moment.
+    let frame = marys.of_type_and_user("presence", john_id).await?;
+    if frame["state"] == "away" {
+        becomes(&mut marys, john_id, "offline").await?;
+    } else {
+        assert_eq!(frame["state"], "offline", "{frame}");
+    }
     assert!(
         gone.elapsed() >= Duration::from_millis(1_900),
         "{:?}",
