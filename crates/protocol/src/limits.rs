@@ -26,6 +26,8 @@ pub const REACTION_BYTES: usize = 64;
 pub const REACTIONS_PER_MESSAGE: usize = 64;
 /// Users who give one reaction to one message; further ones have no effect.
 pub const USERS_PER_REACTION: usize = 500;
+/// Edits of one message; further ones have no effect. It bounds what a deletion has to take away.
+pub const EDITS_PER_MESSAGE: u32 = 100;
 /// Users named as taking part in a thread: the first ones.
 pub const REPLY_USERS: usize = 20;
 /// Users whose presence one socket may watch.

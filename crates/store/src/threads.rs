@@ -1,6 +1,6 @@
 //! Reads of single messages and of what hangs on them.
 
-use hubbub_protocol::{ChannelId, RecordKind, Seq, UserId, http::Version};
+use hubbub_protocol::{ChannelId, Edited, RecordKind, Seq, UserId, http::Version};
 
 use crate::{
     Error, Page, Store, Window,
@@ -28,12 +28,15 @@ pub struct TargetMessage {
     pub deleted: bool,
     /// The root of its thread, if it is a reply.
     pub thread: Option<Seq>,
+    /// How often it was edited: at most [`hubbub_protocol::limits::EDITS_PER_MESSAGE`].
+    pub edits: u32,
 }
 
 #[derive(serde::Deserialize)]
 struct Peek {
     #[serde(default)]
     deleted: bool,
+    edited: Option<Edited>,
 }
 
 impl Store {
@@ -63,6 +66,7 @@ impl Store {
                         author: user_id(author)?,
                         deleted: peek.deleted,
                         thread: row.thread_seq.map(Seq::from_db),
+                        edits: peek.edited.map_or(0, |edited| edited.count),
                     })
                 });
                 Some(message.map_err(|error| database.place.error(error))?)

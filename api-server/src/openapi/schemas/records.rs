@@ -29,6 +29,7 @@ fn record(kind: &str, required: &[&str], more: Value) -> Value {
 fn message() -> Value {
     let edited = json!({
         "seq": reference("Seq"), "ts_ms": { "type": "integer" }, "user": reference("UserId"),
+        "count": { "type": "integer", "minimum": 0, "maximum": limits::EDITS_PER_MESSAGE },
     });
     let reaction = json!({
         "reaction": reference("Reaction"),

@@ -1,7 +1,7 @@
 //! What edits, deletions, reactions and replies make of stored rows.
 
 use hubbub_protocol::{
-    Body, ChannelId, MessageId, ReactionChange, Record, Seq, UserId, http::Version,
+    Body, ChannelId, MessageId, ReactionChange, Record, Seq, UserId, http::Version, limits,
 };
 use hubbub_store::{Incoming, NewRow, Store, Window, Written};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -243,6 +243,46 @@ async fn thread_counts_its_replies_and_reactions_their_users() -> anyhow::Result
     for seq in [7, 14] {
         assert_eq!(store.target(here, Seq(seq)).await?.message, None);
     }
+    assert_audit(store).await
+}
+
+#[tokio::test]
+async fn edits_are_bounded_and_a_deletion_takes_them_all() -> anyhow::Result<()> {
+    let world = World::new("edits_are_bounded").await?;
+    let (store, here) = (&world.store, channels_of(PARTITION, 1)[0]);
+    let mut says = Says {
+        channel: here,
+        next: 0,
+    };
+    let mut at = 0;
+    let said = vec![says.message(1, "one", None)];
+    write(store, PARTITION, &mut at, said).await?;
+    let most = u64::from(limits::EDITS_PER_MESSAGE);
+    let edits: Vec<_> = (1..=most + 3)
+        .map(|n| says.edit(1, 1, &format!("text {n}"), false))
+        .collect();
+    let mut without_effect = 0;
+    for edits in edits.chunks(41) {
+        let written = write(store, PARTITION, &mut at, edits.to_vec()).await?;
+        without_effect += written.without_effect;
+    }
+    assert_eq!(without_effect, 3);
+    let rows = bodies(store, here).await?;
+    let expected = (&*format!("text {most}"), Some(most + 1), false);
+    assert_eq!(shown(&rows[0].1), expected);
+    let refused = rows.iter().filter(|(seq, _)| *seq > most + 1);
+    let texts: Vec<&str> = refused.map(|(_, body)| shown(body).0).collect();
+    assert_eq!(texts, ["", "", ""], "nobody is to apply them");
+    let target = store.target(here, Seq(1)).await?.message;
+    let target = target.expect("a message");
+    assert_eq!(target.edits, limits::EDITS_PER_MESSAGE);
+
+    let gone = vec![says.delete(1, 1)];
+    let written = write(store, PARTITION, &mut at, gone).await?;
+    assert_eq!(written.without_effect, 0, "a deletion counts all the same");
+    let rows = bodies(store, here).await?;
+    assert!(rows.iter().all(|(_, body)| shown(body).0.is_empty()));
+    assert_eq!(store.versions(here, &[Seq(1)]).await?, []);
     assert_audit(store).await
 }
 
