@@ -28,6 +28,10 @@ pub const REACTIONS_PER_MESSAGE: usize = 64;
 pub const USERS_PER_REACTION: usize = 500;
 /// Edits of one message; further ones have no effect. It bounds what a deletion has to take away.
 pub const EDITS_PER_MESSAGE: u32 = 100;
+/// Earlier versions that a page of history shows of one message: the newest.
+pub const VERSIONS_PER_MESSAGE: u32 = 20;
+/// Earlier versions on one page of history, those of its newest messages first.
+pub const VERSIONS_PER_PAGE: u32 = 1_000;
 /// Users named as taking part in a thread: the first ones.
 pub const REPLY_USERS: usize = 20;
 /// Users whose presence one socket may watch.

@@ -1,6 +1,6 @@
 //! Reads of single messages and of what hangs on them.
 
-use hubbub_protocol::{ChannelId, Edited, RecordKind, Seq, UserId, http::Version};
+use hubbub_protocol::{ChannelId, Edited, RecordKind, Seq, UserId, http::Version, limits};
 
 use crate::{
     Error, Page, Store, Window,
@@ -109,8 +109,9 @@ impl Store {
         self.cut_page(channel, rows, Window::After(after), limit)
     }
 
-    /// What these messages said before their edits, by message, oldest first. A deleted message
-    /// has none.
+    /// What these messages said before their edits, by message, oldest first: at most the newest
+    /// [`limits::VERSIONS_PER_MESSAGE`] of each, and [`limits::VERSIONS_PER_PAGE`] in all, of which
+    /// later messages have theirs first. A deleted message has none.
     pub async fn versions(
         &self,
         channel: ChannelId,
@@ -119,14 +120,22 @@ impl Store {
         let seqs: Vec<i64> = targets.iter().map(|seq| seq.to_db()).collect();
         let database = self.channel_shard(channel);
         let rows = read!(database, "message_versions.list", |conn| sqlx::query!(
-            "select target_seq, seq, user_id, ts_ms, text from message_versions
-             where channel_id = $1 and target_seq = any($2)
-             order by target_seq, seq",
+            "select v.target_seq, v.seq, v.user_id, v.ts_ms, v.text
+             from unnest($2::bigint[]) as t (seq)
+             cross join lateral (
+                 select target_seq, seq, user_id, ts_ms, text from message_versions
+                 where channel_id = $1 and target_seq = t.seq
+                 order by seq desc limit $3
+             ) v
+             order by v.target_seq desc, v.seq desc limit $4",
             channel.shard_key(),
-            &seqs
+            &seqs,
+            i64::from(limits::VERSIONS_PER_MESSAGE),
+            i64::from(limits::VERSIONS_PER_PAGE)
         )
         .fetch_all(conn))?;
         rows.into_iter()
+            .rev()
             .map(|row| {
                 let version = Version {
                     seq: Seq::from_db(row.seq),

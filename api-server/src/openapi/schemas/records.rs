@@ -58,7 +58,8 @@ fn message() -> Value {
             "replies": object(&["count", "last_seq", "users"], replies),
             "versions": {
                 "type": "array", "items": reference("Version"),
-                "description": "With `versions=1`: what it said before, oldest first.",
+                "maxItems": limits::VERSIONS_PER_MESSAGE,
+                "description": "With `versions=1`: what it said before, oldest first; of many the newest.",
             },
         }),
     )

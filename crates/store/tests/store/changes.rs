@@ -273,6 +273,11 @@ async fn edits_are_bounded_and_a_deletion_takes_them_all() -> anyhow::Result<()>
     let refused = rows.iter().filter(|(seq, _)| *seq > most + 1);
     let texts: Vec<&str> = refused.map(|(_, body)| shown(body).0).collect();
     assert_eq!(texts, ["", "", ""], "nobody is to apply them");
+    // The newest of them, oldest first.
+    let shown_versions = store.versions(here, &[Seq(1)]).await?;
+    let seqs = shown_versions.iter().map(|(_, version)| version.seq.0);
+    let few = u64::from(limits::VERSIONS_PER_MESSAGE);
+    assert!(seqs.eq(most + 1 - few..=most));
     let target = store.target(here, Seq(1)).await?.message;
     let target = target.expect("a message");
     assert_eq!(target.edits, limits::EDITS_PER_MESSAGE);
@@ -284,6 +289,33 @@ async fn edits_are_bounded_and_a_deletion_takes_them_all() -> anyhow::Result<()>
     assert!(rows.iter().all(|(_, body)| shown(body).0.is_empty()));
     assert_eq!(store.versions(here, &[Seq(1)]).await?, []);
     assert_audit(store).await
+}
+
+#[tokio::test]
+async fn page_of_versions_is_bounded_and_the_newest_messages_have_theirs() -> anyhow::Result<()> {
+    let world = World::new("page_of_versions").await?;
+    let (store, here) = (&world.store, channels_of(PARTITION, 1)[0]);
+    let mut says = Says {
+        channel: here,
+        next: 0,
+    };
+    let mut at = 0;
+    let each = u64::from(limits::VERSIONS_PER_MESSAGE);
+    let most = u64::from(limits::VERSIONS_PER_PAGE);
+    let messages = most / each + 2;
+    let said = (0..messages).map(|_| says.message(1, "one", None));
+    write(store, PARTITION, &mut at, said.collect()).await?;
+    for target in 1..=messages {
+        let edits = (0..each).map(|_| says.edit(1, target, "other", false));
+        write(store, PARTITION, &mut at, edits.collect()).await?;
+    }
+    let targets: Vec<Seq> = (1..=messages).map(Seq).collect();
+    let versions = store.versions(here, &targets).await?;
+    assert_eq!(versions.len() as u64, most);
+    let keys: Vec<_> = versions.iter().map(|(of, v)| (*of, v.seq)).collect();
+    assert!(keys.is_sorted());
+    assert_eq!(keys[0].0, Seq(3), "the first two have none");
+    Ok(())
 }
 
 /// The same random log in two partitions, in one batch and in many: the rows are the same.
