@@ -42,6 +42,9 @@ pub const HYDRATED_USERS: usize = 100;
 pub const DIRECT_JOINS: usize = 200;
 /// Sockets that one pod names in its answer to [`crate::Question::Who`].
 pub const WHO_SOCKETS: usize = 10_000;
+/// Devices of a user whose marks one channel keeps. A further one takes the place of the one that
+/// is furthest behind, so that a new device is always counted.
+pub const DEVICES_PER_MEMBER: u32 = 32;
 /// Above this many members `GET /channels/{id}/receipts` shows one's own devices only.
 pub const RECEIPT_MEMBERS: usize = 50;
 /// A user's status, in bytes.
