@@ -340,6 +340,7 @@ mod tests {
                     seq: Seq(9),
                     ts_ms: 1,
                     user,
+                    count: 1,
                 });
                 reactions.push(Reaction {
                     reaction: "+\u{1b}1".to_owned(),

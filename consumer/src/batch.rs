@@ -108,14 +108,28 @@ impl Pieces {
         self.waiting.push_front(piece);
     }
 
+    /// The store did not finish the piece in time: its halves come next, or a single record again.
+    /// So a batch that is too much for one transaction is written in several.
+    pub(crate) fn too_slow(&mut self, piece: Piece) {
+        if piece.records.len() > 1 {
+            self.halves(piece);
+        } else {
+            self.again(piece);
+        }
+    }
+
+    fn halves(&mut self, piece: Piece) {
+        let (first, second) = piece.split();
+        self.waiting.push_front(second);
+        self.waiting.push_front(first);
+    }
+
     /// The store refused something in the piece: its halves come next, or, of a single record, its
     /// dead letter. So a poison record among n costs about 2 log2(n) transactions. Says whether a
     /// dead letter was made; a dead letter that is refused comes again as it is.
     pub(crate) fn refused(&mut self, piece: Piece, reason: &str) -> bool {
         if piece.records.len() > 1 {
-            let (first, second) = piece.split();
-            self.waiting.push_front(second);
-            self.waiting.push_front(first);
+            self.halves(piece);
             return false;
         }
         let mut piece = piece;
@@ -285,6 +299,32 @@ mod tests {
     }
 
     proptest! {
+        /// A store that is too slow for some sizes gets each record once, in order, and none is
+        /// buried.
+        #[test]
+        fn batch_that_is_too_slow_is_written_in_smaller_ones(
+            count in 1..300_usize, most in 1..300_usize
+        ) {
+            let home = channel(5);
+            let partition = partition_of(home, PARTITIONS);
+            let records = (0..).take(count);
+            let records = records.map(|offset| record(offset, None, Some(message(home))));
+            let mut pieces = Pieces::new(Piece::read(partition, PARTITIONS, records.collect()));
+            let mut stored = Vec::new();
+            let mut tries = 0;
+            while let Some(piece) = pieces.next() {
+                tries += 1;
+                if piece.records.len() > most {
+                    pieces.too_slow(piece);
+                    continue;
+                }
+                prop_assert!(piece.records.iter().all(|r| matches!(r, Incoming::Row(_))));
+                stored.extend(piece.records.iter().map(|record| record.seq().0));
+            }
+            prop_assert!(stored.into_iter().eq(1..=count as u64));
+            prop_assert!(tries < 2 * count.max(1), "{tries} transactions");
+        }
+
         /// A store that refuses some records ends with each record once, in order, the refused
         /// ones as dead letters and no other, in few transactions.
         #[test]

@@ -126,7 +126,12 @@ impl Partition {
                 }
                 Err(WriteError::Store(error)) => {
                     away.note(self.number, &error);
-                    pieces.again(piece);
+                    // If it was committed unseen, the next try meets a position that has moved.
+                    if error.is_too_slow() {
+                        pieces.too_slow(piece);
+                    } else {
+                        pieces.again(piece);
+                    }
                     away.wait(&self.stop).await?;
                 }
             }

@@ -100,7 +100,7 @@ impl Away {
         }
     }
 
-    /// Doubles from 0.1 to 2 s, less up to a half by chance.
+    /// Doubles from the first to the longest of [`BACKOFF`], less up to a half by chance.
     fn pause(&mut self) -> Duration {
         let (first, longest) = BACKOFF;
         let pause = first.saturating_mul(1 << self.attempts.min(8)).min(longest);

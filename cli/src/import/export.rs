@@ -1,20 +1,27 @@
 //! A Slack export as a file: a zip with a few lists and a folder of days for each conversation.
 use std::{
+    fmt,
     fs::File,
-    io::{BufReader, Read},
+    io::{self, BufReader, Read},
+    marker::PhantomData,
     path::Path,
 };
 
 use anyhow::Context as _;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde::{
+    Deserializer as _,
+    de::{DeserializeOwned, Error as _, SeqAccess, Visitor},
+};
+use serde_json::value::RawValue;
 use zip::{ZipArchive, result::ZipError};
 
 use super::slack::{Channel, Message, User};
 
-/// A file of an export, unpacked: a day of a conversation, or a list. Real ones are far smaller; a
-/// zip can claim anything.
-const FILE_BYTES: u64 = 512 * 1024 * 1024;
+/// A file of an export, unpacked: a day of a conversation, or a list. Real ones are far smaller (a
+/// list of 50,000 people has about that); a zip can claim anything.
+const FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Entries of one: `{}` takes two bytes there, and some hundreds here.
+const FILE_ENTRIES: usize = 500_000;
 
 /// An export that was opened: its lists are read, its days are not.
 pub(super) struct Export {
@@ -129,50 +136,88 @@ impl Export {
     /// A list at the top; empty if the export has none of that name.
     fn list<T: DeserializeOwned>(&mut self, name: &str) -> anyhow::Result<Vec<T>> {
         let path = format!("{}{name}", self.root);
-        let Some(json) = self.read(&path)? else {
+        let Some(file) = self.file(&path)? else {
             return Ok(Vec::new());
         };
-        let entries: Vec<Value> =
-            serde_json::from_slice(&json).with_context(|| format!("read {path} as a list"))?;
-        entries
-            .into_iter()
-            .map(|entry| serde_json::from_value(entry).with_context(|| format!("read {path}")))
-            .collect()
+        let mut list = Vec::new();
+        each(file, |entry: T| list.push(entry))
+            .with_context(|| format!("read {path} as a list"))?;
+        Ok(list)
     }
 
     /// The messages of one of [`Room::days`].
     pub(super) fn day(&mut self, path: &str) -> anyhow::Result<Day> {
-        let json = self.read(path)?.unwrap_or_default();
-        let entries: Vec<Value> = serde_json::from_slice(&json)
-            .with_context(|| format!("read {path} as a list of messages"))?;
         let mut day = Day::default();
-        for entry in entries {
-            match serde_json::from_value::<Message>(entry) {
-                Ok(message) => day.messages.push(message),
-                Err(_) => day.unreadable += 1,
-            }
-        }
+        let Some(file) = self.file(path)? else {
+            return Ok(day);
+        };
+        // Each is cut out first, whatever it is: so what is no message costs itself alone.
+        let entry = |entry: Box<RawValue>| match serde_json::from_str::<Message>(entry.get()) {
+            Ok(message) => day.messages.push(message),
+            Err(_) => day.unreadable += 1,
+        };
+        each(file, entry).with_context(|| format!("read {path} as a list of messages"))?;
         // Ten digits before the dot for two centuries: text order is the order of time.
         day.messages.sort_by(|a, b| a.ts.cmp(&b.ts));
         Ok(day)
     }
 
-    fn read(&mut self, path: &str) -> anyhow::Result<Option<Vec<u8>>> {
-        let file = match self.archive.by_name(path) {
-            Ok(file) => file,
-            Err(ZipError::FileNotFound) => return Ok(None),
-            Err(error) => return Err(error).with_context(|| format!("read {path}")),
-        };
-        let mut all = Vec::new();
-        file.take(FILE_BYTES + 1)
-            .read_to_end(&mut all)
-            .with_context(|| format!("unpack {path}"))?;
-        anyhow::ensure!(
-            all.len() as u64 <= FILE_BYTES,
-            "{path} is longer than {FILE_BYTES} bytes"
-        );
-        Ok(Some(all))
+    fn file(&mut self, path: &str) -> anyhow::Result<Option<impl Read>> {
+        match self.archive.by_name(path) {
+            Ok(file) => Ok(Some(Bounded {
+                file,
+                left: FILE_BYTES,
+            })),
+            Err(ZipError::FileNotFound) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("read {path}")),
+        }
     }
+}
+
+/// A file that may have [`FILE_BYTES`] and no more: an error in place of what is beyond.
+struct Bounded<R> {
+    file: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(into)?;
+        self.left = self.left.checked_sub(read as u64).ok_or_else(|| {
+            io::Error::other(format!("the file is longer than {FILE_BYTES} bytes"))
+        })?;
+        Ok(read)
+    }
+}
+
+/// Reads a JSON list entry by entry, so that neither its text nor a tree of it is held.
+fn each<T: DeserializeOwned>(file: impl Read, then: impl FnMut(T)) -> serde_json::Result<()> {
+    struct Entries<T, F>(F, PhantomData<T>);
+
+    impl<'de, T: DeserializeOwned, F: FnMut(T)> Visitor<'de> for Entries<T, F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(mut self, mut entries: A) -> Result<(), A::Error> {
+            let mut count = 0;
+            while let Some(entry) = entries.next_element()? {
+                count += 1;
+                if count > FILE_ENTRIES {
+                    let more = format!("the file has more than {FILE_ENTRIES} entries");
+                    return Err(A::Error::custom(more));
+                }
+                (self.0)(entry);
+            }
+            Ok(())
+        }
+    }
+
+    let mut json = serde_json::Deserializer::from_reader(BufReader::new(file));
+    json.deserialize_seq(Entries(then, PhantomData))?;
+    json.end()
 }
 
 /// What stands before `channels.json`, or another list of conversations; the shortest.
@@ -196,5 +241,37 @@ mod tests {
         let names = ["groups.json", "old/channels.json"];
         assert_eq!(root(names.into_iter()).as_deref(), Some(""));
         assert_eq!(root(["mychannels.json"].into_iter()), None);
+    }
+
+    /// What a zip claims is neither held nor believed.
+    #[test]
+    fn files_are_read_by_entry_and_within_bounds() {
+        let read = |json: &mut dyn Read| {
+            let mut got = Vec::new();
+            each(json, |entry: Box<RawValue>| {
+                got.push(entry.get().to_owned())
+            })
+            .map(|()| got)
+        };
+        let got = read(&mut &b" [ {\"a\": [1]}, 7 , \"x\"] "[..]);
+        assert_eq!(
+            got.expect("a list"),
+            ["{\"a\": [1]}", "7", "\"x\""].map(str::to_owned)
+        );
+        for json in ["", "{}", "[1", "[1] 2"] {
+            assert!(read(&mut json.as_bytes()).is_err(), "{json}");
+        }
+        let most = format!("[{}0]", "0,".repeat(FILE_ENTRIES - 1));
+        assert!(each(most.as_bytes(), |_: u8| ()).is_ok());
+        let more = format!("[{}0]", "0,".repeat(FILE_ENTRIES));
+        let error = each(more.as_bytes(), |_: u8| ()).expect_err("too many");
+        assert!(error.to_string().contains("500000 entries"), "{error}");
+        // White space for ever: refused where the bound is, not where the memory ends.
+        let endless = Bounded {
+            file: io::repeat(b' '),
+            left: FILE_BYTES,
+        };
+        let error = each(endless, |_: u8| ()).expect_err("too long");
+        assert!(error.to_string().contains("67108864 bytes"), "{error}");
     }
 }

@@ -28,7 +28,8 @@ use std::{
 
 use anyhow::Context as _;
 use hubbub_protocol::{
-    ChannelId, DeviceId, MarkRecord, MessageId, ReactionChange, Receipt, Record, UserId, http::Role,
+    ChannelId, DeviceId, MarkRecord, MessageId, ReactionChange, Receipt, Record, UserId,
+    http::{Channel, ChannelKind, Role},
 };
 use hubbub_store::Store;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -38,7 +39,7 @@ use export::Export;
 pub(crate) use people::Subjects;
 use plan::{Item, What};
 use report::Losses;
-use room::Known;
+use room::{Known, Planned};
 use survey::{Plan, RoomPlan};
 use writer::{Wave, Writer};
 
@@ -145,27 +146,30 @@ impl Import {
         self.bar.set_message(room.name.clone());
         let done = self.bar.position();
         let channel = room::open(&self.store, &room.name, room.room.private, self.owner).await?;
+        let planned = room.ids.iter();
+        let planned = planned.map(|(id, author)| Ok((*id, self.user(author)?)));
+        let planned = Planned(planned.collect::<anyhow::Result<_>>()?);
         let mut rounds = 0;
         let known = loop {
-            let mut known = room::read_back(&self.store, &self.log, channel.id).await?;
-            if rounds == 0 && !room::is_ours(&self.store, channel.id, &known, &room.ids).await? {
+            let mut known = room::read_back(&self.store, &self.log, channel.id, &planned).await?;
+            if rounds == 0 && !self.is_ours(room, channel.id, &known, &planned).await? {
                 return Err(room::taken(&room.name));
             }
-            let there = room.ids.iter().filter(|id| known.contains_key(id)).count();
+            let there = planned.there(&known);
             self.bar.set_position(done + there as u64);
-            if there == room.ids.len() {
+            if there == planned.0.len() {
                 break known;
             }
             rounds += 1;
             anyhow::ensure!(
                 rounds <= ROUNDS,
                 "{} of {} records of {} are not there after {ROUNDS} rounds",
-                room.ids.len() - there,
-                room.ids.len(),
+                planned.0.len() - there,
+                planned.0.len(),
                 room.name
             );
             if let Wave::Unsure(reason) = self
-                .write(export, plan, room, channel.id, &mut known)
+                .write(export, plan, room, (channel.id, &planned), &mut known)
                 .await?
             {
                 self.bar.println(format!(
@@ -174,7 +178,23 @@ impl Import {
                 tokio::time::sleep(ROUND_PAUSE).await;
             }
         };
-        self.members(room, channel.id, &known).await
+        if rounds > 0 || !self.is_finished(channel.id).await? {
+            self.members(room, channel.id, &known).await?;
+        }
+        self.publish(room, &channel).await
+    }
+
+    async fn is_ours(
+        &self,
+        room: &RoomPlan,
+        channel: ChannelId,
+        known: &Known,
+        planned: &Planned,
+    ) -> anyhow::Result<bool> {
+        let members = room.room.slack.members.iter();
+        let members = members.map(|member| self.user(member));
+        let members = members.collect::<anyhow::Result<HashSet<_>>>()?;
+        room::is_ours(&self.store, channel, known, planned, members, self.owner).await
     }
 
     /// Appends what is not known, in the order of time; what follows a message goes right after
@@ -184,7 +204,7 @@ impl Import {
         export: &mut Export,
         plan: &Plan,
         room: &RoomPlan,
-        channel: ChannelId,
+        at: (ChannelId, &Planned),
         known: &mut Known,
     ) -> anyhow::Result<Wave> {
         let planner = room.planner(plan);
@@ -195,13 +215,13 @@ impl Import {
             while !rest.is_empty() {
                 let (wave, after) = rest.split_at(wave(rest));
                 rest = after;
-                let messages = self.messages(channel, wave, known)?;
+                let messages = self.messages(at, wave, known)?;
                 if let unsure @ Wave::Unsure(_) =
                     self.writer.wave(messages, known, &self.bar).await?
                 {
                     return Ok(unsure);
                 }
-                let then = self.then(channel, wave, known)?;
+                let then = self.then(at, wave, known)?;
                 if let unsure @ Wave::Unsure(_) = self.writer.wave(then, known, &self.bar).await? {
                     return Ok(unsure);
                 }
@@ -212,12 +232,13 @@ impl Import {
 
     fn messages(
         &self,
-        channel: ChannelId,
+        (channel, planned): (ChannelId, &Planned),
         items: &[Item],
         known: &Known,
     ) -> anyhow::Result<Vec<Record>> {
         let record = |item: &Item| {
-            let thread = item.thread.and_then(|root| known.get(&root).copied());
+            let root = item.thread.and_then(|root| planned.key(root));
+            let thread = root.and_then(|root| known.seq(root));
             let (user, text) = (self.user(&item.author)?, item.text.clone());
             let posted_ms = item.posted_ms;
             Ok(Record::imported(
@@ -225,24 +246,28 @@ impl Import {
             ))
         };
         let mut seen = HashSet::new();
-        let new = |item: &&Item| !known.contains_key(&item.id) && seen.insert(item.id);
-        items.iter().filter(new).map(record).collect()
+        let mut new = |id| {
+            let key = planned.key(id);
+            key.is_some_and(|key| known.seq(key).is_none() && seen.insert(key))
+        };
+        let items = items.iter().filter(|item| new(item.id));
+        items.map(record).collect()
     }
 
     fn then(
         &self,
-        channel: ChannelId,
+        (channel, planned): (ChannelId, &Planned),
         items: &[Item],
         known: &Known,
     ) -> anyhow::Result<Vec<Record>> {
         let mut records: Vec<Record> = Vec::new();
         let mut seen = HashSet::new();
         for item in items {
-            let target = *known
-                .get(&item.id)
-                .context("a wave that was acknowledged is known")?;
+            let target = planned.key(item.id).and_then(|key| known.seq(key));
+            let target = target.context("a wave that was acknowledged is known")?;
             for then in &item.then {
-                if known.contains_key(&then.id) || !seen.insert(then.id) {
+                let key = planned.key(then.id);
+                if !key.is_some_and(|key| known.seq(key).is_none() && seen.insert(key)) {
                     continue;
                 }
                 let user = self.user(&then.author)?;
@@ -273,9 +298,9 @@ impl Import {
         channel: ChannelId,
         known: &Known,
     ) -> anyhow::Result<()> {
-        let head = known.values().max().copied().unwrap_or_default();
-        let device: DeviceId = DEVICE.parse().context("the device's name")?;
-        let mut marks = vec![self.owner];
+        let head = known.head();
+        let device = device()?;
+        let mut marks = Vec::with_capacity(room.room.slack.members.len() + 1);
         for member in &room.room.slack.members {
             let user = self.user(member)?;
             let role = if *member == room.room.slack.creator {
@@ -290,6 +315,8 @@ impl Import {
         if head.0 == 0 {
             return Ok(());
         }
+        // The last: see `is_finished`.
+        marks.push(self.owner);
         let mark = |user| {
             let mark = MarkRecord(Receipt {
                 channel,
@@ -305,6 +332,30 @@ impl Import {
             .await
             .context("mark the channel as read")
     }
+
+    /// Whether an earlier run has added all members: they are not added again, since some may have
+    /// left. It was the last to mark the channel for the owner; while the store has not read that
+    /// mark, or if the owner's other devices have displaced it, the answer is no.
+    async fn is_finished(&self, channel: ChannelId) -> anyhow::Result<bool> {
+        let device = device()?;
+        let receipts = self.store.receipts(channel, &[self.owner]).await;
+        let receipts = receipts.with_context(|| format!("read the receipts of {channel}"))?;
+        Ok(receipts.iter().any(|receipt| receipt.device == device))
+    }
+
+    /// Lets everybody into a channel that was public.
+    async fn publish(&self, room: &RoomPlan, channel: &Channel) -> anyhow::Result<()> {
+        if room.room.private || channel.kind == ChannelKind::Public {
+            return Ok(());
+        }
+        let opened = self.store.open_channel(channel.id).await;
+        opened.with_context(|| format!("make {} public", room.name))?;
+        Ok(())
+    }
+}
+
+fn device() -> anyhow::Result<DeviceId> {
+    DEVICE.parse().context("the device's name")
 }
 
 /// How many of these go together: none may be a reply to another of them.

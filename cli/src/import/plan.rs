@@ -1,6 +1,9 @@
 //! What an export becomes: messages with what happened to them, under ids that another run of the
 //! same export gives again. No I/O.
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use hubbub_protocol::{MessageId, check_reaction, limits};
 use uuid::Uuid;
@@ -148,11 +151,11 @@ pub(super) struct Survey {
     pub(super) counts: Counts,
     pub(super) losses: Losses,
     /// Keys of everybody who said or did something.
-    pub(super) people: BTreeSet<String>,
+    pub(super) people: BTreeSet<Arc<str>>,
     /// Names that bots gave themselves.
     pub(super) bots: HashMap<String, String>,
-    /// Every id that its records will have.
-    pub(super) ids: HashSet<MessageId>,
+    /// Every id that its records will have, with whose it is.
+    pub(super) ids: HashMap<MessageId, Arc<str>>,
     threads: Vec<MessageId>,
 }
 
@@ -338,11 +341,10 @@ impl Survey {
             }
         }
         for item in items {
-            if !self.ids.insert(item.id) {
+            if !self.plan(item.id, &item.author) {
                 self.losses.note(Loss::Twice);
                 continue;
             }
-            self.people.insert(item.author.clone());
             self.threads.extend(item.thread);
             let counts = &mut self.counts;
             counts.messages += 1;
@@ -351,23 +353,37 @@ impl Survey {
             counts.first_ms = counts.first_ms.map_or(at, |first| at.min(Some(first)));
             counts.last_ms = counts.last_ms.max(at);
             for then in &item.then {
-                if !self.ids.insert(then.id) {
+                if !self.plan(then.id, &then.author) {
                     continue;
                 }
-                self.people.insert(then.author.clone());
                 match then.what {
-                    What::Edit(_) => counts.edits += 1,
-                    What::Delete => counts.deletes += 1,
-                    What::React(_) => counts.reactions += 1,
+                    What::Edit(_) => self.counts.edits += 1,
+                    What::Delete => self.counts.deletes += 1,
+                    What::React(_) => self.counts.reactions += 1,
                 }
             }
         }
     }
 
+    /// Takes an id for somebody; `false`: it is taken already.
+    fn plan(&mut self, id: MessageId, author: &str) -> bool {
+        let Entry::Vacant(free) = self.ids.entry(id) else {
+            return false;
+        };
+        // One text for each of them, not one for each record.
+        let author = self.people.get(author).cloned().unwrap_or_else(|| {
+            let author: Arc<str> = author.into();
+            self.people.insert(author.clone());
+            author
+        });
+        free.insert(author);
+        true
+    }
+
     /// To be called after the last day.
     pub(super) fn finish(&mut self) {
         let threads = std::mem::take(&mut self.threads);
-        let lost = threads.iter().filter(|root| !self.ids.contains(root));
+        let lost = threads.iter().filter(|root| !self.ids.contains_key(root));
         let lost = lost.count() as u64;
         self.losses.count(Loss::NoThread, lost);
         self.counts.replies -= lost;

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::Path,
+    sync::Arc,
 };
 
 use hubbub_protocol::{MessageId, limits};
@@ -28,7 +29,8 @@ pub(super) struct RoomPlan {
     /// The name that it will have.
     pub(super) name: String,
     pub(super) counts: Counts,
-    pub(super) ids: HashSet<MessageId>,
+    /// Every id that its records will have, with the key of whose it is.
+    pub(super) ids: HashMap<MessageId, Arc<str>>,
     changes: Changes,
 }
 
@@ -88,7 +90,7 @@ pub(super) fn survey(export: &mut Export, args: &ImportArgs) -> anyhow::Result<P
         about(&room, &mut plan.losses);
         plan.losses.add(&survey.losses);
         plan.total.add(&survey.counts);
-        needed.extend(survey.people);
+        needed.extend(survey.people.iter().map(|key| key.to_string()));
         needed.extend(room.slack.members.iter().cloned());
         bots.extend(survey.bots);
         plan.rooms.push(RoomPlan {

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use hubbub_log::{Appender, Metrics, Rejected, Report};
-use hubbub_protocol::{ChannelId, Record, Seq};
+use hubbub_protocol::{ChannelId, MessageKey, Record, Seq};
 use indicatif::ProgressBar;
 use tokio::{
     sync::oneshot,
@@ -65,15 +65,18 @@ impl Writer {
     ) -> anyhow::Result<Wave> {
         let mut answers = Vec::with_capacity(records.len());
         for record in records {
-            let id = record.message_id();
+            let key = MessageKey {
+                user: record.user(),
+                message_id: record.message_id(),
+            };
             let answer = self.append(record.channel(), record.encode()).await?;
-            answers.push((id, answer));
+            answers.push((key, answer));
         }
         let mut unsure = None;
-        for (id, answer) in answers {
+        for (key, answer) in answers {
             match wait(answer).await {
                 Ok(seq) => {
-                    known.insert(id, seq);
+                    known.note(key, seq);
                     bar.inc(1);
                 }
                 Err(reason) => unsure = Some(reason),

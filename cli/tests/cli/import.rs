@@ -2,10 +2,14 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use hubbub_protocol::{Body, MessageId, Record, Seq, UserId, http::ChannelKind};
+use hubbub_protocol::{
+    Body, Change, ChannelId, MarkRecord, MessageId, Record, Seq, UserId,
+    http::{Channel, ChannelKind, Role},
+};
 use hubbub_stack::TestEnv;
 use hubbub_store::{Incoming, NewRow, Store, Window};
-use tokio::task::JoinSet;
+use tokio::{sync::oneshot, task::JoinSet};
+use uuid::Uuid;
 
 use crate::{
     export::{self, GENERAL},
@@ -13,6 +17,13 @@ use crate::{
 };
 
 const PARTITIONS: u32 = 4;
+/// The namespace of imported ids.
+const NAMESPACE: Uuid = Uuid::from_u128(0x3d1e_54f5_0c5b_4b7e_9a0f_6b0d_5a6c_21e7);
+
+/// The id that an import gives to a message: anybody who has the export can tell it.
+fn planned(room: &str, ts: &str) -> MessageId {
+    MessageId(Uuid::new_v5(&NAMESPACE, format!("{room}/{ts}").as_bytes()))
+}
 
 struct World {
     env: TestEnv,
@@ -76,6 +87,45 @@ impl World {
     async fn id_of(&self, subject: &str) -> UserId {
         let user = self.store.user_by_subject(subject).await.expect("read");
         user.expect("a user").id
+    }
+
+    /// A channel as somebody sees it.
+    async fn channel(&self, name: &str, who: UserId) -> Option<Channel> {
+        let found = self.store.channel_by_name(name, who).await;
+        found.expect("read")
+    }
+
+    async fn members(&self, channel: ChannelId) -> Vec<UserId> {
+        let members = self.store.members(channel, 0, 100).await.expect("read");
+        members.items.iter().map(|member| member.user.id).collect()
+    }
+
+    /// Puts a record into the log, as a server does for somebody who may.
+    async fn append(&self, record: &Record) {
+        let metrics = hubbub_log::Metrics::default();
+        let report = |answer: oneshot::Sender<_>, report| {
+            answer.send(report).expect("the test waits");
+        };
+        let appender = hubbub_log::Appender::start(&self.log, &metrics, report).expect("a log");
+        let (sender, answer) = oneshot::channel();
+        let taken = appender.append(record.channel(), record.encode(), sender);
+        assert!(taken.is_ok());
+        let report = answer.await.expect("a report");
+        assert!(matches!(report, hubbub_log::Report::Appended(_)));
+    }
+
+    /// Stores the marks that the log has, as a consumer does.
+    async fn store_marks(&self) {
+        let marks = hubbub_log::read_all(&self.log.marks()).await;
+        for (partition, logged) in marks.expect("the log") {
+            let payload = logged.payload.as_deref().expect("a payload");
+            let mark = MarkRecord::decode(payload).expect("a mark").0;
+            let written = self
+                .store
+                .write_marks(partition, logged.next_offset, &[mark])
+                .await;
+            written.expect("stored");
+        }
     }
 
     /// How many records the log has.
@@ -201,9 +251,8 @@ async fn export_comes_in_once_with_everything_that_it_has() {
         matches!(hello, Body::Message { user, posted_ms: Some(1_355_517_100_000), .. } if *user == mary),
         "{hello:?}"
     );
-    let namespace = uuid::Uuid::from_u128(0x3d1e_54f5_0c5b_4b7e_9a0f_6b0d_5a6c_21e7);
-    let expected = uuid::Uuid::new_v5(&namespace, b"C1/1355517100.000005");
-    assert_eq!(hello.key().message_id, MessageId(expected));
+    let expected = planned("C1", "1355517100.000005");
+    assert_eq!(hello.key().message_id, expected);
 
     let shown = |text: &str| match &all[text].1 {
         Body::Message {
@@ -290,24 +339,114 @@ async fn interrupted_import_goes_on_where_it_was() {
             "it ended too soon"
         );
     }
+    let stranger = world.id_of("John").await;
+    assert_eq!(
+        world.channel("slack-random", stranger).await,
+        None,
+        "nobody joins a public channel that is on its way in"
+    );
     child.kill().expect("killed");
     child.wait().expect("it ends");
     let before = world.records().await;
     assert!(before < i64::from(MANY), "{before} records before the kill");
 
+    // Its owner lets somebody in all the same, who has the export and posts under an id of it.
+    let mary = world.id_of("Mary").await;
+    let channel = world.channel("slack-random", mary).await.expect("begun");
+    assert_eq!(channel.kind, ChannelKind::Private);
+    let (channel, store) = (channel.id, &world.store);
+    let added = store.add_member(channel, stranger, Role::Member).await;
+    assert!(added.expect("added"));
+    let id = MessageId(Uuid::from_u128(1));
+    let joined = Record::membership(channel, mary, id, Change::Joined, stranger);
+    world.append(&joined).await;
+    let last = planned("C2", "1355517259.000005");
+    let mine = Record::message(channel, stranger, last, "mine".to_owned());
+    world.append(&mine).await;
+
     let done = run(world.import(&args)).await;
     assert_eq!(done.code, 0, "{done:?}");
     let rows = world.rows("slack-random", "Mary").await;
-    let texts: Vec<_> = rows
-        .iter()
-        .filter_map(|(_, body)| match body {
-            Body::Message { text, .. } => Some(text.clone()),
+    let texts = |who| {
+        let of = |(_, body): &(Seq, Body)| match body {
+            Body::Message { text, user, .. } if *user == who => Some(text.clone()),
             _ => None,
-        })
-        .collect();
+        };
+        rows.iter().filter_map(of).collect::<Vec<_>>()
+    };
+    let author = world.id_of("john@a.example").await;
     let expected: Vec<_> = (0..MANY).map(|n| format!("number {n}")).collect();
-    assert_eq!(texts, expected, "each once, in order");
+    assert_eq!(texts(author), expected, "each once, in order");
+    assert_eq!(texts(stranger), ["mine"]);
     // What had reached the log was not sent again.
-    assert_eq!(world.records().await, i64::from(MANY));
+    assert_eq!(world.records().await, i64::from(MANY) + 2);
+    let opened = world.channel("slack-random", author).await.expect("there");
+    assert_eq!(opened.kind, ChannelKind::Public);
+    assert_eq!(world.members(channel).await.len(), 3);
     assert!(Path::new(&world.zip).exists());
+}
+
+/// Its people would be let into what others said among themselves.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn channel_with_a_life_of_its_own_is_never_imported_into() {
+    let world = World::new("import_live", 0).await;
+    let mary = world.id_of("Mary").await;
+    let john = world.id_of("John").await;
+    // Frank, the author of the only message in `board`.
+    let frank = world.store.provision_user("slack:U3", "frank").await;
+    let frank = frank.expect("a user").id;
+    // In the export `random` is empty; strangers have posted under the id of what is in `board`.
+    let planned = planned("G1", "1355517300.000005");
+    let other = MessageId(Uuid::from_u128(1));
+    for (name, said) in [
+        ("random", &[(mary, other)][..]),
+        ("board", &[(john, planned), (frank, planned)]),
+    ] {
+        let taken = format!("live-{name}");
+        let live = world
+            .store
+            .create_channel(&taken, ChannelKind::Private, mary);
+        let live = live.await.expect("a channel").id;
+        for (user, id) in said {
+            let text = "between us".to_owned();
+            world.append(&Record::message(live, *user, *id, text)).await;
+        }
+        let records = world.records().await;
+        let args = ["--owner", "Mary", "--prefix", "live-", "--only", name];
+        let done = run(world.import(&args)).await;
+        assert_eq!(done.code, 1, "{done:?}");
+        assert!(done.err.contains(&taken), "{done:?}");
+        assert_eq!(world.members(live).await, [mary]);
+        assert_eq!(world.records().await, records);
+        let live = world.channel(&taken, mary).await.expect("there");
+        assert_eq!(live.kind, ChannelKind::Private);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn completed_import_is_left_alone_by_another_run() {
+    let world = World::new("import_again", 0).await;
+    let args = ["--owner", "Mary", "--prefix", "slack-"];
+    // One without anything in it, and one that is private.
+    let args = [&args[..], &["--only", "random,board"]].concat();
+    let done = run(world.import(&args)).await;
+    assert_eq!(done.code, 0, "{done:?}");
+    world.store_marks().await;
+    let mary = world.id_of("Mary").await;
+    let john = world.id_of("john@a.example").await;
+    let frank = world.id_of("slack:U3").await;
+    let random = world.channel("slack-random", mary).await.expect("there");
+    assert_eq!(random.kind, ChannelKind::Public);
+    let board = world.channel("slack-board", mary).await.expect("there");
+    assert_eq!(board.kind, ChannelKind::Private);
+    // Frank has been shown out since.
+    let gone = world.store.remove_member(board.id, frank).await;
+    assert!(gone.expect("removed"));
+    let records = world.records().await;
+
+    let again = run(world.import(&args)).await;
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(world.records().await, records);
+    assert_eq!(world.members(random.id).await, [mary, john]);
+    assert_eq!(world.members(board.id).await, [mary, john]);
 }

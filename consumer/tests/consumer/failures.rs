@@ -6,6 +6,7 @@ use hubbub_log::create_topic;
 use hubbub_protocol::partition_of;
 use hubbub_stack::Proxy;
 use hubbub_store::Incoming;
+use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 
 use crate::world::{DEADLINE, PARTITIONS, World, channel, eventually};
@@ -97,6 +98,34 @@ async fn consumer_that_lost_its_partition_begins_again_at_the_position() -> Resu
     .await;
     let account = world.accounts().await?[&partition];
     assert_eq!((account.rows, account.dead, account.records()), (2, 1, 3));
+    consumer.stop().await
+}
+
+/// A shard that cancels whatever puts more than a few rows into it at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn batch_that_is_too_slow_is_written_in_smaller_ones() -> Result<()> {
+    let world = World::new("batch_that_is_too_slow").await?;
+    for url in &world.at.shard_urls {
+        let mut shard = PgConnection::connect(url).await?;
+        sqlx::raw_sql(
+            "create function cancel() returns trigger language plpgsql as $$
+             begin
+                 if (select count(*) from made) > 3 then
+                     raise query_canceled;
+                 end if;
+                 return null;
+             end $$;
+             create trigger slow after insert on messages
+             referencing new table as made for each statement execute function cancel();",
+        )
+        .execute(&mut shard)
+        .await?;
+        shard.close().await?;
+    }
+    world.append_many(1, 40).await?;
+    let consumer = world.consumer().await?;
+    let account = world.settle().await?;
+    assert_eq!((account.rows, account.dead), (40, 0));
     consumer.stop().await
 }
 

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use hubbub_protocol::{
     ChannelId, DeleteMessage, EditMessage, MessageId, MessageReply, React, ReactionChange, Record,
-    SendMessage, Seq, UserId, http::Role,
+    SendMessage, Seq, UserId, http::Role, limits,
 };
 use hubbub_store::TargetMessage;
 use tokio::time::{Instant, sleep};
@@ -234,6 +234,17 @@ fn judge(message: &TargetMessage, user: UserId, change: &MessageChange) -> Resul
         return Err(Error::MessageNotFound);
     }
     match change {
+        // The store would give it no effect. A resend may be the last of them itself.
+        MessageChange::Edit(_) if message.edits >= limits::EDITS_PER_MESSAGE && !retry => {
+            Err(Error::Invalid {
+                field: "target",
+                message: format!(
+                    "a message can be edited {} times, and this one was",
+                    limits::EDITS_PER_MESSAGE
+                ),
+                limit: Some(u64::from(limits::EDITS_PER_MESSAGE)),
+            })
+        }
         MessageChange::Edit(_) | MessageChange::Delete(_) if message.author != user => {
             Ok(Right::Admin)
         }
@@ -255,6 +266,7 @@ mod tests {
             author: user(1),
             deleted,
             thread: thread.map(Seq),
+            edits: 0,
         }
     }
 
@@ -312,6 +324,27 @@ mod tests {
             let (_, retry) = change.id_and_retry();
             let answer = judge(&message(true, None), user(1), change);
             assert_eq!(answer.is_ok(), retry, "{change:?}: {answer:?}");
+        }
+    }
+
+    #[test]
+    fn edit_above_the_limit_is_refused_and_everything_else_is_not() {
+        let with = |edits| TargetMessage {
+            edits,
+            ..message(false, None)
+        };
+        let most = limits::EDITS_PER_MESSAGE;
+        for change in changes(false).iter().chain(&changes(true)) {
+            assert!(judge(&with(most - 1), user(1), change).is_ok());
+            let answer = judge(&with(most), user(1), change);
+            let (_, retry) = change.id_and_retry();
+            let refused = matches!(change, MessageChange::Edit(_)) && !retry;
+            assert_eq!(answer.is_err(), refused, "{change:?}: {answer:?}");
+            if let Err(error) = answer {
+                let body = error.body();
+                let said = (body.field.as_deref(), body.limit);
+                assert_eq!(said, (Some("target"), Some(u64::from(most))));
+            }
         }
     }
 

@@ -13,6 +13,10 @@ pub struct Edited {
     pub ts_ms: i64,
     /// Who edited: the author, or an admin.
     pub user: UserId,
+    /// Which edit of the message it is, from 1, at most [`crate::limits::EDITS_PER_MESSAGE`]; 0 in
+    /// what was stored before edits were counted.
+    #[serde(default)]
+    pub count: u32,
 }
 
 /// Who gave one reaction to a stored message.
@@ -341,6 +345,7 @@ mod tests {
                 seq: Seq(9),
                 ts_ms: 100,
                 user,
+                count: 2,
             }),
             deleted: true,
             reactions: vec![Reaction {

@@ -26,6 +26,12 @@ pub const REACTION_BYTES: usize = 64;
 pub const REACTIONS_PER_MESSAGE: usize = 64;
 /// Users who give one reaction to one message; further ones have no effect.
 pub const USERS_PER_REACTION: usize = 500;
+/// Edits of one message; further ones have no effect. It bounds what a deletion has to take away.
+pub const EDITS_PER_MESSAGE: u32 = 100;
+/// Earlier versions that a page of history shows of one message: the newest.
+pub const VERSIONS_PER_MESSAGE: u32 = 20;
+/// Earlier versions on one page of history, those of its newest messages first.
+pub const VERSIONS_PER_PAGE: u32 = 1_000;
 /// Users named as taking part in a thread: the first ones.
 pub const REPLY_USERS: usize = 20;
 /// Users whose presence one socket may watch.
@@ -36,6 +42,9 @@ pub const HYDRATED_USERS: usize = 100;
 pub const DIRECT_JOINS: usize = 200;
 /// Sockets that one pod names in its answer to [`crate::Question::Who`].
 pub const WHO_SOCKETS: usize = 10_000;
+/// Devices of a user whose marks one channel keeps. A further one takes the place of the one that
+/// is furthest behind, so that a new device is always counted.
+pub const DEVICES_PER_MEMBER: u32 = 32;
 /// Above this many members `GET /channels/{id}/receipts` shows one's own devices only.
 pub const RECEIPT_MEMBERS: usize = 50;
 /// A user's status, in bytes.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use hubbub_protocol::Seq;
+use hubbub_protocol::{Seq, limits};
 use sqlx::PgConnection;
 
 use crate::{
@@ -31,7 +31,7 @@ pub(crate) async fn apply(conn: &mut PgConnection, rows: &[Numbered<'_>]) -> sql
     if steps.is_empty() {
         return Ok(0);
     }
-    let mut fold = Fold::default();
+    let mut fold = Fold::new(limits::EDITS_PER_MESSAGE);
     let on = |step: &Step<'_>| Some((step.place.0, step.effect.on()?));
     let targets: BTreeSet<Place> = steps.iter().filter_map(on).collect();
     know(conn, &mut fold, targets).await?;

@@ -5,7 +5,7 @@ use hubbub_protocol::{
 
 use crate::{
     Error, READ_DEADLINE, Store,
-    database::{Place, read},
+    database::{Place, read, write_once},
     users::user_id,
 };
 
@@ -142,6 +142,17 @@ impl Store {
             Some(error) => Err(error),
             None => result?.try_into(),
         }
+    }
+
+    /// Makes a private channel public; `true` = changed. Of any other kind, or of no channel,
+    /// nothing happens.
+    pub async fn open_channel(&self, channel: ChannelId) -> Result<bool, Error> {
+        let opened = write_once!(self.core(), "channels.open", |conn| sqlx::query!(
+            "update channels set kind = 1 where id = $1 and kind = 2",
+            channel.number()
+        )
+        .execute(conn))?;
+        Ok(opened.rows_affected() > 0)
     }
 
     /// The channel if `viewer` may see it (member, or public).

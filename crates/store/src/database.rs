@@ -6,7 +6,7 @@ use tokio::time::{Duration, Instant, timeout_at};
 use crate::{
     Error,
     error::{is_connection_lost, sqlstate},
-    pool::{ACQUIRE, Lease, Pool, away},
+    pool::{ACQUIRE, Lease, Pool, away, late},
 };
 
 /// Deadline of every read and of every small write, waiting for a connection included.
@@ -162,7 +162,7 @@ impl Call<'_> {
     ) -> sqlx::Result<T> {
         timeout_at(self.deadline, statement)
             .await
-            .unwrap_or_else(|_| Err(away("no answer within the deadline")))
+            .unwrap_or_else(|_| Err(late()))
     }
 
     /// Ends a try: gives the connection back or up, counts, and says what came of it; `None`

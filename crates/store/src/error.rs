@@ -1,5 +1,7 @@
 use hubbub_protocol::ErrorCode;
 
+use crate::pool::is_late;
+
 /// Which database did not answer is part of the error, so that the border can say
 /// `core_unavailable` or `shard_unavailable`.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +40,16 @@ impl Error {
             Self::NameTaken => ErrorCode::NameTaken,
             Self::NoUser => ErrorCode::UserNotFound,
         }
+    }
+
+    /// Whether the database had the statements and did not finish them in time: they ran into its
+    /// statement timeout (SQLSTATE 57014), or no answer came within the deadline. They may be too
+    /// much for one transaction; a server that is frozen looks the same.
+    pub fn is_too_slow(&self) -> bool {
+        let (Self::Core(error) | Self::Shard { error, .. }) = self else {
+            return false;
+        };
+        is_late(error) || sqlstate(error).as_deref() == Some("57014")
     }
 }
 
@@ -99,4 +111,24 @@ pub(crate) fn is_connection_lost(error: &sqlx::Error) -> bool {
 pub(crate) fn sqlstate(error: &sqlx::Error) -> Option<String> {
     let code = error.as_database_error()?.code()?;
     Some(code.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{away, late};
+
+    #[test]
+    fn statement_that_got_no_answer_is_too_slow_and_a_server_that_is_away_is_not() {
+        assert!(Error::Core(late()).is_too_slow());
+        assert!(
+            Error::Shard {
+                shard: 1,
+                error: late()
+            }
+            .is_too_slow()
+        );
+        assert!(!Error::Core(away("no connection in time")).is_too_slow());
+        assert!(!Error::Core(sqlx::Error::PoolClosed).is_too_slow());
+    }
 }

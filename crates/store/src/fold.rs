@@ -75,8 +75,10 @@ struct Message {
 }
 
 /// Folds the records of a batch over the rows that they are about.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Fold {
+    /// Edits of one message that have an effect.
+    most_edits: u32,
     messages: HashMap<Place, Message>,
     /// Rows of edits whose text is to go, with the bodies that they have, if they are known.
     blank: BTreeSet<Place>,
@@ -86,6 +88,17 @@ pub(crate) struct Fold {
 }
 
 impl Fold {
+    /// `most_edits` is [`limits::EDITS_PER_MESSAGE`], except for tests with short logs.
+    pub(crate) fn new(most_edits: u32) -> Self {
+        Self {
+            most_edits,
+            messages: HashMap::new(),
+            blank: BTreeSet::new(),
+            edits: HashMap::new(),
+            folded: Folded::default(),
+        }
+    }
+
     /// Makes a stored row known: a target, the root of a reply, or an edit of a message that is
     /// to be deleted. What is known already stays as it is.
     pub(crate) fn know(&mut self, place: Place, body: &str) -> Result<(), serde_json::Error> {
@@ -201,10 +214,11 @@ impl Fold {
         let (channel, seq) = step.place;
         // A deletion later in the batch takes its text.
         self.edits.insert(step.place, step.body.to_owned());
-        let user = step.user;
-        let may =
-            |message: &&mut Message| !message.deleted && (as_admin || message.key.user == user);
-        let ts_ms = step.ts_ms;
+        let (user, ts_ms, most) = (step.user, step.ts_ms, self.most_edits);
+        let may = |message: &&mut Message| {
+            let edits = message.edited.map_or(0, |edited| edited.count);
+            !message.deleted && edits < most && (as_admin || message.key.user == user)
+        };
         let Some(message) = self.target(step, target).filter(may) else {
             self.blank.insert(step.place);
             return false;
@@ -213,6 +227,7 @@ impl Fold {
             seq: target,
             ts_ms: message.ts_ms,
             user: message.key.user,
+            count: 0,
         });
         let old = OldText {
             target: (channel, target),
@@ -221,7 +236,12 @@ impl Fold {
             ts_ms: before.ts_ms,
             text: std::mem::replace(&mut message.text, text.to_owned()),
         };
-        message.edited = Some(Edited { seq, ts_ms, user });
+        message.edited = Some(Edited {
+            seq,
+            ts_ms,
+            user,
+            count: before.count + 1,
+        });
         message.changed = true;
         self.folded.old_texts.push(old);
         true

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 
 use futures_util::future::try_join_all;
-use hubbub_protocol::{ChannelId, DeviceId, Receipt, Seq, UserId, http::DeviceReceipt};
+use hubbub_protocol::{
+    ChannelId, DeviceId, Receipt, Seq, UserId, http::DeviceReceipt, limits::DEVICES_PER_MEMBER,
+};
 
 use crate::{
     Error, Store,
@@ -66,6 +68,10 @@ impl Store {
     /// may come twice and in any order, since no cursor goes back; so nothing keeps a second
     /// reader of the partition from writing, and a position that goes back costs a repetition.
     ///
+    /// A user has at most [`DEVICES_PER_MEMBER`] cursors in a channel (two writers at once may make
+    /// it a few more, until the next new device). A new device takes the place of the one furthest
+    /// behind; what was read furthest is never lost.
+    ///
     /// After an error it is not known whether it happened: do it again.
     pub async fn write_marks(
         &self,
@@ -83,13 +89,66 @@ impl Store {
         // The order of the keys keeps two writers from waiting for each other.
         let moved = write_once!(self.shard(shard), "member_cursors.move", |conn| {
             sqlx::query!(
-                r#"with moved as (
-                       insert into member_cursors as c
-                           (channel_id, user_id, device_id, delivered, read)
-                       select channel_id, user_id, device_id, delivered, read
+                r#"with marks as materialized (
+                       select m.*, c.known is not null as known
                        from unnest($3::bigint[], $4::bigint[], $5::text[], $6::bigint[],
                                    $7::bigint[])
                            as m (channel_id, user_id, device_id, delivered, read)
+                       left join lateral (
+                           select 1 as known from member_cursors
+                           where channel_id = m.channel_id and user_id = m.user_id
+                             and device_id = m.device_id
+                           limit 1
+                       ) c on true
+                   ), devices as (
+                       -- Of the members with a new device: what the store has, and the new ones.
+                       select c.*, false as new
+                       from (select distinct channel_id, user_id from marks where not known) w
+                       cross join lateral (
+                           select channel_id, user_id, device_id, delivered, read
+                           from member_cursors
+                           where channel_id = w.channel_id and user_id = w.user_id
+                           offset 0
+                       ) c
+                       union all
+                       select channel_id, user_id, device_id, delivered, read, true
+                       from marks where not known
+                   ), placed as (
+                       select d.*,
+                              m.device_id is not null as marked,
+                              row_number() over (
+                                  partition by d.channel_id, d.user_id
+                                  order by d.read desc, d.delivered desc, d.device_id
+                              ) as place
+                       from devices d
+                       left join marks m on m.known and m.channel_id = d.channel_id
+                           and m.user_id = d.user_id and m.device_id = d.device_id
+                   ), beyond as (
+                       -- A cursor that moves in this statement cannot go in it. The furthest stays,
+                       -- as what is unread hangs on it.
+                       select channel_id, user_id, device_id, new
+                       from (
+                           select p.*, row_number() over (
+                               partition by channel_id, user_id
+                               order by marked desc, place = 1 desc, new desc, place
+                           ) as rank
+                           from placed p
+                       ) p
+                       where rank > $8 and not marked
+                   ), gone as (
+                       delete from member_cursors c using beyond b
+                       where not b.new and c.channel_id = b.channel_id
+                         and c.user_id = b.user_id and c.device_id = b.device_id
+                   ), moved as (
+                       insert into member_cursors as c
+                           (channel_id, user_id, device_id, delivered, read)
+                       select channel_id, user_id, device_id, delivered, read
+                       from marks m
+                       where known or not exists (
+                           select from beyond b
+                           where b.new and b.channel_id = m.channel_id
+                             and b.user_id = m.user_id and b.device_id = m.device_id
+                       )
                        order by channel_id, user_id, device_id
                        on conflict (channel_id, user_id, device_id) do update
                            set delivered = greatest(c.delivered, excluded.delivered),
@@ -108,7 +167,8 @@ impl Store {
                 &users,
                 &devices as &[&str],
                 &delivered,
-                &read
+                &read,
+                i64::from(DEVICES_PER_MEMBER)
             )
             .fetch_all(conn)
         })?;
@@ -127,7 +187,8 @@ impl Store {
             .map_err(|error| self.shard(shard).place.error(error))
     }
 
-    /// How far the devices of these users came in a channel, by user and device.
+    /// How far the devices of these users came in a channel, by user and device; at most
+    /// [`DEVICES_PER_MEMBER`] of each user.
     pub async fn receipts(
         &self,
         channel: ChannelId,
@@ -136,11 +197,17 @@ impl Store {
         let numbers: Vec<i64> = users.iter().map(|user| user.number()).collect();
         let database = self.channel_shard(channel);
         let rows = read!(database, "member_cursors.list", |conn| sqlx::query!(
-            "select user_id, device_id, delivered, read from member_cursors
-             where channel_id = $1 and user_id = any($2)
-             order by user_id, device_id",
+            "select c.user_id, c.device_id, c.delivered, c.read
+             from unnest($2::bigint[]) as u (user_id)
+             cross join lateral (
+                 select user_id, device_id, delivered, read from member_cursors
+                 where channel_id = $1 and user_id = u.user_id
+                 order by device_id limit $3
+             ) c
+             order by c.user_id, c.device_id",
             channel.shard_key(),
-            &numbers
+            &numbers,
+            i64::from(DEVICES_PER_MEMBER)
         )
         .fetch_all(conn))?;
         rows.into_iter()

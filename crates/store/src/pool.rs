@@ -232,6 +232,23 @@ pub(crate) fn away(reason: &'static str) -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, reason))
 }
 
+/// A database that was given a statement and did not answer within the call's deadline.
+#[derive(Debug, thiserror::Error)]
+#[error("no answer within the deadline")]
+struct Late;
+
+pub(crate) fn late() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, Late))
+}
+
+/// Whether it is that error, which may be the statement's fault, as [`away`] is not.
+pub(crate) fn is_late(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Io(error) = error else {
+        return false;
+    };
+    error.get_ref().is_some_and(|why| why.is::<Late>())
+}
+
 fn is_deadline(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::TimedOut)
 }

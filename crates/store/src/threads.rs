@@ -1,6 +1,6 @@
 //! Reads of single messages and of what hangs on them.
 
-use hubbub_protocol::{ChannelId, RecordKind, Seq, UserId, http::Version};
+use hubbub_protocol::{ChannelId, Edited, RecordKind, Seq, UserId, http::Version, limits};
 
 use crate::{
     Error, Page, Store, Window,
@@ -28,12 +28,15 @@ pub struct TargetMessage {
     pub deleted: bool,
     /// The root of its thread, if it is a reply.
     pub thread: Option<Seq>,
+    /// How often it was edited: at most [`hubbub_protocol::limits::EDITS_PER_MESSAGE`].
+    pub edits: u32,
 }
 
 #[derive(serde::Deserialize)]
 struct Peek {
     #[serde(default)]
     deleted: bool,
+    edited: Option<Edited>,
 }
 
 impl Store {
@@ -63,6 +66,7 @@ impl Store {
                         author: user_id(author)?,
                         deleted: peek.deleted,
                         thread: row.thread_seq.map(Seq::from_db),
+                        edits: peek.edited.map_or(0, |edited| edited.count),
                     })
                 });
                 Some(message.map_err(|error| database.place.error(error))?)
@@ -105,8 +109,9 @@ impl Store {
         self.cut_page(channel, rows, Window::After(after), limit)
     }
 
-    /// What these messages said before their edits, by message, oldest first. A deleted message
-    /// has none.
+    /// What these messages said before their edits, by message, oldest first: at most the newest
+    /// [`limits::VERSIONS_PER_MESSAGE`] of each, and [`limits::VERSIONS_PER_PAGE`] in all, of which
+    /// later messages have theirs first. A deleted message has none.
     pub async fn versions(
         &self,
         channel: ChannelId,
@@ -115,14 +120,22 @@ impl Store {
         let seqs: Vec<i64> = targets.iter().map(|seq| seq.to_db()).collect();
         let database = self.channel_shard(channel);
         let rows = read!(database, "message_versions.list", |conn| sqlx::query!(
-            "select target_seq, seq, user_id, ts_ms, text from message_versions
-             where channel_id = $1 and target_seq = any($2)
-             order by target_seq, seq",
+            "select v.target_seq, v.seq, v.user_id, v.ts_ms, v.text
+             from unnest($2::bigint[]) as t (seq)
+             cross join lateral (
+                 select target_seq, seq, user_id, ts_ms, text from message_versions
+                 where channel_id = $1 and target_seq = t.seq
+                 order by seq desc limit $3
+             ) v
+             order by v.target_seq desc, v.seq desc limit $4",
             channel.shard_key(),
-            &seqs
+            &seqs,
+            i64::from(limits::VERSIONS_PER_MESSAGE),
+            i64::from(limits::VERSIONS_PER_PAGE)
         )
         .fetch_all(conn))?;
         rows.into_iter()
+            .rev()
             .map(|row| {
                 let version = Version {
                     seq: Seq::from_db(row.seq),

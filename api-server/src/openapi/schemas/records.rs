@@ -29,6 +29,7 @@ fn record(kind: &str, required: &[&str], more: Value) -> Value {
 fn message() -> Value {
     let edited = json!({
         "seq": reference("Seq"), "ts_ms": { "type": "integer" }, "user": reference("UserId"),
+        "count": { "type": "integer", "minimum": 0, "maximum": limits::EDITS_PER_MESSAGE },
     });
     let reaction = json!({
         "reaction": reference("Reaction"),
@@ -57,7 +58,8 @@ fn message() -> Value {
             "replies": object(&["count", "last_seq", "users"], replies),
             "versions": {
                 "type": "array", "items": reference("Version"),
-                "description": "With `versions=1`: what it said before, oldest first.",
+                "maxItems": limits::VERSIONS_PER_MESSAGE,
+                "description": "With `versions=1`: what it said before, oldest first; of many the newest.",
             },
         }),
     )

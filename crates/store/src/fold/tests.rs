@@ -36,8 +36,9 @@ struct Rows {
 }
 
 /// The store as the consumer's transaction writes it, without the database.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Store {
+    most_edits: u32,
     rows: BTreeMap<Place, String>,
     versions: BTreeMap<(Place, Seq), OldText>,
     ids: BTreeSet<(UserId, MessageId)>,
@@ -45,6 +46,16 @@ struct Store {
 }
 
 impl Store {
+    fn new(most_edits: u32) -> Self {
+        Self {
+            most_edits,
+            rows: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            ids: BTreeSet::new(),
+            without_effect: 0,
+        }
+    }
+
     fn write(&mut self, batch: &[Logged]) {
         let mut kept = Vec::new();
         for logged in batch {
@@ -65,7 +76,7 @@ impl Store {
                 body,
             })
             .collect();
-        let mut fold = Fold::default();
+        let mut fold = Fold::new(self.most_edits);
         for step in &steps {
             if let Some(on) = step.effect.on() {
                 self.know(&mut fold, (KEY, on));
@@ -124,15 +135,17 @@ impl Store {
 /// What the log means, worked out for each message by itself from the whole log.
 struct Model<'a> {
     log: Vec<&'a Logged>,
+    most_edits: u32,
 }
 
 impl<'a> Model<'a> {
-    fn new(log: &'a [Logged]) -> Self {
+    fn new(log: &'a [Logged], most_edits: u32) -> Self {
         let mut ids = BTreeSet::new();
         let first =
             |logged: &&Logged| ids.insert((logged.record.user(), logged.record.message_id()));
         Self {
             log: log.iter().filter(first).collect(),
+            most_edits,
         }
     }
 
@@ -176,7 +189,8 @@ impl<'a> Model<'a> {
             }
             _ => false,
         };
-        self.later(message.seq).filter(counts).collect()
+        let most = usize::try_from(self.most_edits).expect("small");
+        self.later(message.seq).filter(counts).take(most).collect()
     }
 
     fn reactions(&self, message: &Logged) -> (Vec<Reaction>, u64) {
@@ -297,6 +311,7 @@ impl<'a> Model<'a> {
                                 seq: last.seq,
                                 ts_ms: last.ts_ms(),
                                 user: last.record.user(),
+                                count: u32::try_from(before.len()).expect("small"),
                             });
                             for old in before {
                                 let said = Self::text(&old.record);
@@ -417,9 +432,10 @@ proptest! {
     fn rows_are_what_the_log_means_wherever_batches_are_cut(
         acts in prop::collection::vec((act(), 0..2_u8, 0..120_u8), 1..40),
         cuts in prop::collection::vec(any::<bool>(), 40),
+        most_edits in prop_oneof![1..4_u32, Just(limits::EDITS_PER_MESSAGE)],
     ) {
         let log = log_of(&acts);
-        let mut store = Store::default();
+        let mut store = Store::new(most_edits);
         let mut batch = Vec::new();
         for (logged, cut) in log.iter().zip(cuts) {
             batch.push(logged.clone());
@@ -428,7 +444,7 @@ proptest! {
             }
         }
         store.write(&batch);
-        let model = Model::new(&log);
+        let model = Model::new(&log, most_edits);
         prop_assert_eq!(store.rows(), model.rows());
         prop_assert_eq!(store.without_effect, model.without_effect());
     }
@@ -465,7 +481,7 @@ fn reactions_and_names_in_a_thread_are_bounded() {
             record: Record::reply(channel(), who, id, "re".to_owned(), Some(Seq(1))),
         });
     }
-    let mut store = Store::default();
+    let mut store = Store::new(limits::EDITS_PER_MESSAGE);
     for batch in log.chunks(97) {
         store.write(batch);
     }

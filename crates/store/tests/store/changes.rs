@@ -1,7 +1,7 @@
 //! What edits, deletions, reactions and replies make of stored rows.
 
 use hubbub_protocol::{
-    Body, ChannelId, MessageId, ReactionChange, Record, Seq, UserId, http::Version,
+    Body, ChannelId, MessageId, ReactionChange, Record, Seq, UserId, http::Version, limits,
 };
 use hubbub_store::{Incoming, NewRow, Store, Window, Written};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -244,6 +244,78 @@ async fn thread_counts_its_replies_and_reactions_their_users() -> anyhow::Result
         assert_eq!(store.target(here, Seq(seq)).await?.message, None);
     }
     assert_audit(store).await
+}
+
+#[tokio::test]
+async fn edits_are_bounded_and_a_deletion_takes_them_all() -> anyhow::Result<()> {
+    let world = World::new("edits_are_bounded").await?;
+    let (store, here) = (&world.store, channels_of(PARTITION, 1)[0]);
+    let mut says = Says {
+        channel: here,
+        next: 0,
+    };
+    let mut at = 0;
+    let said = vec![says.message(1, "one", None)];
+    write(store, PARTITION, &mut at, said).await?;
+    let most = u64::from(limits::EDITS_PER_MESSAGE);
+    let edits: Vec<_> = (1..=most + 3)
+        .map(|n| says.edit(1, 1, &format!("text {n}"), false))
+        .collect();
+    let mut without_effect = 0;
+    for edits in edits.chunks(41) {
+        let written = write(store, PARTITION, &mut at, edits.to_vec()).await?;
+        without_effect += written.without_effect;
+    }
+    assert_eq!(without_effect, 3);
+    let rows = bodies(store, here).await?;
+    let expected = (&*format!("text {most}"), Some(most + 1), false);
+    assert_eq!(shown(&rows[0].1), expected);
+    let refused = rows.iter().filter(|(seq, _)| *seq > most + 1);
+    let texts: Vec<&str> = refused.map(|(_, body)| shown(body).0).collect();
+    assert_eq!(texts, ["", "", ""], "nobody is to apply them");
+    // The newest of them, oldest first.
+    let shown_versions = store.versions(here, &[Seq(1)]).await?;
+    let seqs = shown_versions.iter().map(|(_, version)| version.seq.0);
+    let few = u64::from(limits::VERSIONS_PER_MESSAGE);
+    assert!(seqs.eq(most + 1 - few..=most));
+    let target = store.target(here, Seq(1)).await?.message;
+    let target = target.expect("a message");
+    assert_eq!(target.edits, limits::EDITS_PER_MESSAGE);
+
+    let gone = vec![says.delete(1, 1)];
+    let written = write(store, PARTITION, &mut at, gone).await?;
+    assert_eq!(written.without_effect, 0, "a deletion counts all the same");
+    let rows = bodies(store, here).await?;
+    assert!(rows.iter().all(|(_, body)| shown(body).0.is_empty()));
+    assert_eq!(store.versions(here, &[Seq(1)]).await?, []);
+    assert_audit(store).await
+}
+
+#[tokio::test]
+async fn page_of_versions_is_bounded_and_the_newest_messages_have_theirs() -> anyhow::Result<()> {
+    let world = World::new("page_of_versions").await?;
+    let (store, here) = (&world.store, channels_of(PARTITION, 1)[0]);
+    let mut says = Says {
+        channel: here,
+        next: 0,
+    };
+    let mut at = 0;
+    let each = u64::from(limits::VERSIONS_PER_MESSAGE);
+    let most = u64::from(limits::VERSIONS_PER_PAGE);
+    let messages = most / each + 2;
+    let said = (0..messages).map(|_| says.message(1, "one", None));
+    write(store, PARTITION, &mut at, said.collect()).await?;
+    for target in 1..=messages {
+        let edits = (0..each).map(|_| says.edit(1, target, "other", false));
+        write(store, PARTITION, &mut at, edits.collect()).await?;
+    }
+    let targets: Vec<Seq> = (1..=messages).map(Seq).collect();
+    let versions = store.versions(here, &targets).await?;
+    assert_eq!(versions.len() as u64, most);
+    let keys: Vec<_> = versions.iter().map(|(of, v)| (*of, v.seq)).collect();
+    assert!(keys.is_sorted());
+    assert_eq!(keys[0].0, Seq(3), "the first two have none");
+    Ok(())
 }
 
 /// The same random log in two partitions, in one batch and in many: the rows are the same.

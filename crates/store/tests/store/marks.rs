@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use hubbub_protocol::{
     ChannelId, ChannelLetter, Receipt, Seq,
     http::{ChannelKind, DeviceReceipt, Role, UnreadChannel},
-    partition_of,
+    limits, partition_of,
 };
 use hubbub_store::Activity;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -66,6 +66,63 @@ async fn cursors_only_move_on_and_say_so_once() -> anyhow::Result<()> {
     assert_eq!(store.receipts(a, &[user(2)]).await?, []);
     // The direct channel of the same number is another one.
     assert_eq!(store.receipts(direct, &[user(1)]).await?, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn devices_of_a_member_are_bounded_and_a_new_one_always_counts() -> anyhow::Result<()> {
+    let world = World::new("devices_of_a_member").await?;
+    let store = &world.store;
+    let here = channels_of(3, 1)[0];
+    let most = u64::from(limits::DEVICES_PER_MEMBER);
+    let mut at = 0;
+    let mut write = async |marks: Vec<Receipt>| {
+        at += 1;
+        anyhow::Ok(store.write_marks(3, at, &marks).await?)
+    };
+    let devices = async |who| {
+        let receipts = store.receipts(here, &[user(who)]).await?;
+        let device = |receipt: DeviceReceipt| (receipt.device.to_string(), receipt.read.0);
+        anyhow::Ok(receipts.into_iter().map(device).collect::<Vec<_>>())
+    };
+    let device = |n: u64| format!("d{n:03}");
+    // 1 came furthest, then 2 and so on.
+    let full = (1..=most).map(|n| mark(here, 1, &device(n), 900, 500 - n));
+    assert_eq!(write(full.collect()).await?.len() as u64, most);
+    let others = write(vec![mark(here, 2, "phone", 1, 1)]).await?;
+    assert_eq!(others.len(), 1);
+
+    // One after another, though they are behind everybody: the last place is theirs in turn.
+    for n in 1..=40 {
+        let new = mark(here, 1, &format!("new{n:02}"), 3, 0);
+        assert_eq!(write(vec![new.clone()]).await?, [new]);
+        let found = devices(1).await?;
+        assert_eq!(found.len() as u64, most);
+        assert!(found.contains(&(format!("new{n:02}"), 0)));
+        assert!(found.contains(&(device(most - 1), 500 - (most - 1))));
+        // One that is known moves as ever, and never goes by that.
+        let known = mark(here, 1, &device(2), 900 + n, 498);
+        assert_eq!(write(vec![known.clone()]).await?, [known]);
+    }
+
+    // More than there is room for, in one batch with one that is known: it stays, and so does
+    // what came furthest.
+    let mut flood: Vec<_> = (0..100)
+        .map(|n| mark(here, 1, &format!("flood{n:03}"), 2, 0))
+        .collect();
+    flood.push(mark(here, 1, &device(9), 900, 499));
+    let moved = write(flood).await?;
+    let found = devices(1).await?;
+    assert_eq!(found.len() as u64, most);
+    assert!(found.contains(&(device(1), 499)) && found.contains(&(device(9), 499)));
+    assert_eq!(
+        moved.len() as u64,
+        most - 1,
+        "those that are there, but for the furthest"
+    );
+    let reached = found.iter().filter(|(name, _)| name.starts_with("flood"));
+    assert_eq!(reached.count() as u64, most - 2);
+    assert_eq!(devices(2).await?, [("phone".to_owned(), 1)]);
     Ok(())
 }
 
