@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 use hubbub_chat::Error;
 use hubbub_protocol::{
     ChannelId, DeviceId, ErrorBody, ErrorCode, Mark, MarkReply, Outcome, Seq, UserId,
-    http::{DeliveryStatus, DeviceReceipt, DeviceStatus, MessageStatus, Receipts, Unread},
+    http::{DeliveryStatus, DeviceReceipt, DeviceStatus, MessageStatus, Receipts},
     limits,
 };
 use warp::{Filter, filters::BoxedFilter, http::StatusCode, reply::Response};
@@ -174,8 +174,8 @@ fn devices(
 async fn unread(call: Arc<Call>) -> Result<Response, Failure> {
     let user = call.user().await?;
     call.context.take_request(user)?;
-    let channels = call.context.store.unread(user).await?;
-    reply::json(StatusCode::OK, &Unread { channels })
+    let unread = call.context.store.unread(user).await?;
+    reply::json(StatusCode::OK, &unread)
 }
 
 #[cfg(test)]

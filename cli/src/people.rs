@@ -106,7 +106,7 @@ pub(crate) async fn dm(context: &Context, args: DmArgs) -> anyhow::Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
-/// `hubbub unread`.
+/// `hubbub unread`. Exit code 1 if a channel could not be counted.
 pub(crate) async fn unread(context: &Context, args: &UnreadArgs) -> anyhow::Result<ExitCode> {
     let http = context.http()?;
     let unread = http.unread().await.context("ask what is unread")?;
@@ -114,11 +114,19 @@ pub(crate) async fn unread(context: &Context, args: &UnreadArgs) -> anyhow::Resu
     let mut wanted: Vec<_> = unread.channels.iter().filter(wanted).collect();
     // What was written to last stands at the end, next to the prompt.
     wanted.sort_by_key(|channel| channel.last_ts_ms);
+    let code = ExitCode::from(u8::from(!unread.missing.is_empty()));
+    if !unread.missing.is_empty() {
+        let missing: Vec<_> = unread.missing.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "hubbub: not in full: cannot count {} now",
+            missing.join(", ")
+        );
+    }
     if args.json {
         for channel in wanted {
             line(&serde_json::to_string(channel)?)?;
         }
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code);
     }
     let channels = http.all_channels().await.context("list channels")?;
     let with: Vec<_> = channels.iter().filter_map(|channel| channel.with).collect();
@@ -146,7 +154,7 @@ pub(crate) async fn unread(context: &Context, args: &UnreadArgs) -> anyhow::Resu
     for text in table(&head, &rows, &[2, 3, 4]) {
         line(&text)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 fn title(channel: &Channel, names: &HashMap<UserId, String>) -> String {

@@ -83,7 +83,8 @@ pub(super) fn words(route: Route) -> (&'static str, &'static str) {
         Route::GetUnread => (
             "What is unread",
             "For every channel of the caller: how far it was read on any device, how many messages \
-             lie above that, the head, and when it was last written to.",
+             lie above that, the head, and when it was last written to. Channels whose shard cannot be \
+             read now are named in `missing`; only if none can be read the request fails.",
         ),
         Route::ListMembers => ("List members", "Members alone see who is one."),
         Route::AddMember => (

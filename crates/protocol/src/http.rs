@@ -308,6 +308,10 @@ pub struct UnreadChannel {
 pub struct Unread {
     /// Ascending by channel id.
     pub channels: Vec<UnreadChannel>,
+    /// Channels of the user that cannot be counted now, because their shard cannot be read;
+    /// ascending, absent when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<ChannelId>,
 }
 
 /// `GET /users/{id}/presence`.

@@ -66,7 +66,10 @@ pub(super) fn schemas() -> Value {
                 "status": { "enum": ["none", "sent", "delivered", "read"] },
             }),
         )) })),
-        "Unread": object(&["channels"], json!({ "channels": list(object(
+        "Unread": object(&["channels"], json!({ "missing": {
+            "type": "array", "items": reference("ChannelId"), "minItems": 1,
+            "description": "Channels that cannot be counted now.",
+        }, "channels": list(object(
             &["channel", "read", "unread", "head", "last_ts_ms"],
             json!({
                 "channel": reference("ChannelId"),

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use hubbub_protocol::Seq;
+use hubbub_protocol::{
+    Seq,
+    http::{ChannelKind, Role},
+};
 use hubbub_stack::{Durability, Port, Postgres, Proxy, TestEnv};
 use hubbub_store::{Config, Error, Store, Window, WriteError, init};
 use tokio::time::Instant;
@@ -47,6 +50,37 @@ async fn back(store: &Store) -> Seq {
         store.head(channel).await.ok()
     })
     .await
+}
+
+#[tokio::test]
+async fn unread_names_the_channels_of_a_shard_that_is_away() -> anyhow::Result<()> {
+    let apart = Apart::new("unread_names").await?;
+    let store = open(&apart.config).await?;
+    let mary = store.provision_user("mary", "Mary").await?.id;
+    let john = store.provision_user("john", "John").await?.id;
+    let (mut here, mut away) = (Vec::new(), Vec::new());
+    while here.is_empty() || away.is_empty() {
+        let name = format!("room-{}", here.len() + away.len());
+        let made = store.create_channel(&name, ChannelKind::Public, mary);
+        let made = made.await?.id;
+        if store.shard_of(made) == 1 {
+            away.push(made);
+        } else {
+            here.push(made);
+        }
+    }
+    store.add_member(away[0], john, Role::Member).await?;
+    let unread = store.unread(mary).await?;
+    assert_eq!(unread.channels.len(), here.len() + away.len());
+    assert_eq!(unread.missing, []);
+
+    apart.postgres.kill().await;
+    let unread = store.unread(mary).await?;
+    let counted: Vec<_> = unread.channels.iter().map(|row| row.channel).collect();
+    assert_eq!((counted, unread.missing), (here, away));
+    // Nothing of John's can be read.
+    assert!(is_away(&store.unread(john).await));
+    Ok(())
 }
 
 #[tokio::test]
