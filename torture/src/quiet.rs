@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use hubbub_protocol::{ChannelId, ChannelLetter, Seq};
+use hubbub_protocol::{ChannelId, Seq};
 use tokio::time::{Instant, sleep};
 
 use crate::{device::Device, system::System};
@@ -101,11 +101,8 @@ pub async fn heads(system: &System) -> Result<HashMap<ChannelId, Seq>> {
     let lines = on_shards(system, "select channel_id, through from channel_heads").await?;
     let heads = lines.iter().map(|line| {
         let (number, through): (i64, u64) = pair(line)?;
-        let channel = ChannelId::new(ChannelLetter::Channel, number);
-        Ok((
-            channel.context("a channel's number is above 0")?,
-            Seq(through),
-        ))
+        let channel = ChannelId::from_shard_key(number);
+        Ok((channel.context("no channel has the key 0")?, Seq(through)))
     });
     heads.collect()
 }
