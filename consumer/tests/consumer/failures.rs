@@ -6,7 +6,6 @@ use hubbub_log::create_topic;
 use hubbub_protocol::partition_of;
 use hubbub_stack::Proxy;
 use hubbub_store::Incoming;
-use sqlx::{Connection as _, PgConnection};
 use tokio::time::Instant;
 
 use crate::world::{DEADLINE, PARTITIONS, World, channel, eventually};
@@ -106,9 +105,7 @@ async fn consumer_that_lost_its_partition_begins_again_at_the_position() -> Resu
 async fn batch_that_is_too_slow_is_written_in_smaller_ones() -> Result<()> {
     let world = World::new("batch_that_is_too_slow").await?;
     for url in &world.at.shard_urls {
-        let mut shard = PgConnection::connect(url).await?;
-        sqlx::raw_sql(
-            "create function cancel() returns trigger language plpgsql as $$
+        let cancels = "create function cancel() returns trigger language plpgsql as $$
              begin
                  if (select count(*) from made) > 3 then
                      raise query_canceled;
@@ -116,11 +113,8 @@ async fn batch_that_is_too_slow_is_written_in_smaller_ones() -> Result<()> {
                  return null;
              end $$;
              create trigger slow after insert on messages
-             referencing new table as made for each statement execute function cancel();",
-        )
-        .execute(&mut shard)
-        .await?;
-        shard.close().await?;
+             referencing new table as made for each statement execute function cancel();";
+        world.env.sql(url, cancels).await?;
     }
     world.append_many(1, 40).await?;
     let consumer = world.consumer().await?;
