@@ -1,9 +1,9 @@
-use hubbub_protocol::{BusChannel, ChannelId, UserEvent};
+use hubbub_protocol::{ChannelId, UserEvent};
 use serde_json::{Value, json};
 
 use crate::{
     client::{Client, records},
-    support::{Caller, OnBus, World, eventually},
+    support::{Caller, OnBus, World},
 };
 
 async fn direct(world: &World, one: &Caller, other: &Caller) -> anyhow::Result<ChannelId> {
@@ -34,18 +34,8 @@ async fn every_device_of_both_is_joined_at_once_and_at_its_next_connection() -> 
     let mut johns = Client::connect(&b, &john).await?;
     let mut stranger = Client::connect(&b, &ann).await?;
     // Each user once on each pod that has a socket of theirs.
-    eventually("user-<id> is followed", async || {
-        let mary = world
-            .subscribers_of(&BusChannel::User(mary.id()))
-            .await
-            .ok()?;
-        let john = world
-            .subscribers_of(&BusChannel::User(john.id()))
-            .await
-            .ok()?;
-        ((mary, john) == (2, 1)).then_some(())
-    })
-    .await?;
+    world.until_followed(mary.id(), 2).await?;
+    world.until_followed(john.id(), 1).await?;
     let channel = direct(&world, &mary, &john).await?;
     assert_eq!(
         channel,
@@ -84,14 +74,7 @@ async fn every_device_of_both_is_joined_at_once_and_at_its_next_connection() -> 
     assert!(rest.is_empty(), "Ann got {rest:?}");
     // The last socket of a user ends the subscription, after a while.
     drop(tablet);
-    eventually("unsubscribed", async || {
-        let mary = world
-            .subscribers_of(&BusChannel::User(mary.id()))
-            .await
-            .ok()?;
-        (mary == 1).then_some(())
-    })
-    .await?;
+    world.until_followed(mary.id(), 1).await?;
     Ok(())
 }
 
@@ -101,14 +84,7 @@ async fn announcement_that_was_lost_is_made_up_for_when_the_bus_is_back() -> any
     let pod = world.pod("edge-1", &[]).await?;
     let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
     let mut phone = Client::connect(&pod, &mary).await?;
-    eventually("user-<id> is followed", async || {
-        let mary = world
-            .subscribers_of(&BusChannel::User(mary.id()))
-            .await
-            .ok()?;
-        (mary == 1).then_some(())
-    })
-    .await?;
+    world.until_followed(mary.id(), 1).await?;
     world.env.redis().kill().await;
     let channel = direct(&world, &mary, &john).await?;
     world.env.redis().start().await?;
@@ -207,14 +183,7 @@ async fn revoked_user_is_closed_on_every_device() -> anyhow::Result<()> {
     let mut one = Client::connect(&a, &mary).await?;
     let mut two = Client::connect(&b, &mary).await?;
     let mut johns = Client::connect(&a, &john).await?;
-    eventually("user-<id> is followed", async || {
-        let mary = world
-            .subscribers_of(&BusChannel::User(mary.id()))
-            .await
-            .ok()?;
-        (mary == 2).then_some(())
-    })
-    .await?;
+    world.until_followed(mary.id(), 2).await?;
     bus.tell(mary.id(), UserEvent::Revoked {}).await?;
     for client in [&mut one, &mut two] {
         assert_eq!(client.closed().await?.0, 4501);

@@ -1,13 +1,13 @@
 use hubbub_chat::{Chat, Error, MessageChange};
 use hubbub_protocol::{
-    BusChannel, DeleteMessage, EditMessage, Record, Seq,
+    DeleteMessage, EditMessage, Record, Seq,
     http::{IdentityPatch, Role},
 };
 use serde_json::json;
 
 use crate::{
     client::Client,
-    support::{OnBus, World, eventually},
+    support::{OnBus, World},
 };
 
 /// What an API server has.
@@ -100,11 +100,7 @@ async fn opened_direct_channel_is_the_same_and_joined_by_both() -> anyhow::Resul
     let mut marys = Client::connect(&pod, &mary).await?;
     let mut johns = Client::connect(&pod, &john).await?;
     for user in [mary.id(), john.id()] {
-        eventually("user-<id> is followed", async || {
-            let followed = world.subscribers_of(&BusChannel::User(user)).await.ok()?;
-            (followed == 1).then_some(())
-        })
-        .await?;
+        world.until_followed(user, 1).await?;
     }
     let (here, there) = tokio::join!(
         chat.open_direct(mary.id(), john.id()),

@@ -287,6 +287,15 @@ impl World {
         let mut inspect = Inspect::connect(&self.env.redis_url).await?;
         Ok(inspect.numsub(&[name]).await?[0].1)
     }
+
+    /// Waits until so many connections subscribe `user-<id>`: each pod that has a socket of theirs.
+    pub(crate) async fn until_followed(&self, user: UserId, pods: u64) -> anyhow::Result<()> {
+        eventually("user-<id> is followed", async || {
+            let followed = self.subscribers_of(&BusChannel::User(user)).await.ok()?;
+            (followed == pods).then_some(())
+        })
+        .await
+    }
 }
 
 /// A pod in this process; stopped at once when dropped.
@@ -347,7 +356,7 @@ impl Drop for RunningPod {
 pub(crate) struct OnBus {
     pub(crate) me: PodId,
     pub(crate) publisher: Publisher,
-    inbox: Inbox,
+    pub(crate) inbox: Inbox,
     _subscriber: Subscriber,
     stop: CancellationToken,
     _tasks: JoinSet<()>,
@@ -355,7 +364,12 @@ pub(crate) struct OnBus {
 
 impl OnBus {
     pub(crate) async fn start(world: &World) -> anyhow::Result<Self> {
-        let me: PodId = "tester".parse()?;
+        Self::named(world, "tester").await
+    }
+
+    /// Under a name of its own, and subscribed to what is sent to it.
+    pub(crate) async fn named(world: &World, name: &str) -> anyhow::Result<Self> {
+        let me: PodId = name.parse()?;
         let config = hubbub_bus::Config::new(&world.env.redis_url, me.clone());
         let metrics = hubbub_bus::Metrics::default();
         let (publisher, publishing) = Publisher::new(&config, &metrics);

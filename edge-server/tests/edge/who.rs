@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use hubbub_bus::{Asker, Event, Leases, Publisher, Subscriber};
+use hubbub_bus::{Asker, Event, Leases};
 use hubbub_protocol::{Answer, BusChannel, ChannelId, PodId, PodMessage, Question};
 use hubbub_stack::{Direction, Proxy};
 use serde_json::json;
@@ -10,11 +10,10 @@ use tokio::{
     task::JoinSet,
     time::{Instant, timeout},
 };
-use tokio_util::sync::CancellationToken;
 
 use crate::{
     client::Client,
-    support::{Caller, LONG, RunningPod, World},
+    support::{Caller, LONG, OnBus, RunningPod, World},
 };
 
 /// What people wait at most.
@@ -23,42 +22,24 @@ const DEADLINE: Duration = Duration::from_millis(300);
 /// A process that asks, as an API server does.
 struct Asking {
     asker: Asker,
-    stop: CancellationToken,
-    _tasks: JoinSet<()>,
-}
-
-impl Drop for Asking {
-    fn drop(&mut self) {
-        self.stop.cancel();
-    }
+    /// Ended when dropped.
+    _listening: JoinSet<()>,
 }
 
 impl Asking {
     async fn start(world: &World) -> anyhow::Result<Self> {
-        let me: PodId = "asker".parse()?;
-        let config = hubbub_bus::Config::new(&world.env.redis_url, me.clone());
-        let metrics = hubbub_bus::Metrics::default();
-        let (publisher, publishing) = Publisher::new(&config, &metrics);
-        let (subscriber, mut inbox, subscribing) = Subscriber::new(&config, &metrics);
-        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        let (one, two) = (stop.clone(), stop.clone());
-        tasks.spawn(async move { publishing.run(one).await.expect("publishes") });
-        tasks.spawn(async move { subscribing.run(two).await.expect("subscribes") });
-        let own = BusChannel::Pod(me.clone());
-        subscriber.subscribe(own.clone());
-        let mut events = Vec::new();
-        while !events.contains(&Event::Subscribed(own.clone())) {
-            timeout(LONG, inbox.recv_all(&mut events)).await?;
-        }
+        let mut bus = OnBus::named(world, "asker").await?;
         // The publisher has its connection, too.
-        publisher.publish(&own, "{}".into()).await?;
-        let asker = Asker::new(publisher.clone(), Leases::new(&publisher), me);
+        let own = BusChannel::Pod(bus.me.clone());
+        bus.publisher.publish(&own, "{}".into()).await?;
+        let leases = Leases::new(&bus.publisher);
+        let asker = Asker::new(bus.publisher.clone(), leases, bus.me.clone());
         let listener = asker.clone();
-        tasks.spawn(async move {
-            let _subscriber = subscriber;
+        let mut listening = JoinSet::new();
+        listening.spawn(async move {
             let mut events = Vec::new();
             loop {
-                inbox.recv_all(&mut events).await;
+                bus.inbox.recv_all(&mut events).await;
                 for event in events.drain(..) {
                     let Event::Message { payload, .. } = event else {
                         continue;
@@ -76,8 +57,7 @@ impl Asking {
         });
         Ok(Self {
             asker,
-            stop,
-            _tasks: tasks,
+            _listening: listening,
         })
     }
 
