@@ -58,8 +58,8 @@ pub(crate) fn manner(kind: FaultKind) -> Manner {
         FaultKind::EdgeFreeze => (
             2_500..=4_000,
             1_000,
-            "HAProxy cuts its sockets after about 1.2 s and they resume elsewhere (P6); when it \
-             wakes up, its lapsed lease keeps it from relaying to anybody it should not (P8).",
+            "HAProxy cuts its sockets after two to three seconds and they resume elsewhere (P6); when \
+             it wakes up, its lapsed lease keeps it from relaying to anybody it should not (P8).",
         ),
         FaultKind::EdgeDrain => (
             2_500..=3_500,
