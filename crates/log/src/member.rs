@@ -290,6 +290,8 @@ impl Member {
 
     fn unassign(&self, partitions: &[i32]) {
         let list = self.list(partitions);
+        // librdkafka keeps a pause over an unassignment: the partition's next start would be deaf.
+        log_failure("resume what is given up", self.consumer.resume(&list));
         if let Err(error) = self.consumer.incremental_unassign(&list) {
             tracing::warn!(%error, log.partitions = ?partitions, "give partitions up");
         }

@@ -308,6 +308,65 @@ async fn restarted_partition_begins_at_the_stored_position() -> anyhow::Result<(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn partition_that_was_paused_is_read_again_after_a_restart() -> anyhow::Result<()> {
+    let log = fresh(1).await?;
+    append_some(&log, channel(1), 200).await;
+    let books = Books::default();
+    let mut member = Hand::start(&log, &books, 10);
+    let (_, _, unread) = member.assigned().await;
+    paused(&member, 1).await;
+    member.consumer.restart(0);
+    let (_, _, mut again) = member.assigned().await;
+    let all: Vec<i64> = (0..200).collect();
+    assert_eq!(read(&mut again, 200).await, all);
+    drop((unread, member.events));
+    member.consumer.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partition_that_was_paused_and_lent_is_read_again_when_it_returns() -> anyhow::Result<()> {
+    let log = fresh(2).await?;
+    for partition in 0..2 {
+        append_some(&log, channel_in(partition, 2), 200).await;
+    }
+    let books = Books::default();
+    let mut member = Hand::start(&log, &books, 10);
+    let mut unread = HashMap::new();
+    for _ in 0..2 {
+        let (partition, _, records) = member.assigned().await;
+        unread.insert(partition, records);
+    }
+    paused(&member, 2).await;
+    let mut borrower = Hand::start(&log, &books, 10);
+    let lent = match member.next().await {
+        ConsumerEvent::Revoked { partition, done } => {
+            drop(done);
+            partition
+        }
+        other => panic!("not revoked: {other:?}"),
+    };
+    assert_eq!(borrower.assigned().await.0, lent);
+    drop(borrower.events);
+    borrower.consumer.stop().await;
+    let (returned, _, mut again) = member.assigned().await;
+    assert_eq!(returned, lent);
+    let all: Vec<i64> = (0..200).collect();
+    assert_eq!(read(&mut again, 200).await, all);
+    drop((unread, member.events));
+    member.consumer.stop().await;
+    Ok(())
+}
+
+async fn paused(member: &Hand, times: u32) {
+    let metrics = &member.metrics;
+    eventually("pauses", || {
+        value(metrics, "log_consume_pauses_total") >= f64::from(times)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn leaving_waits_for_the_tasks_but_not_for_ever() -> anyhow::Result<()> {
     let log = fresh(1).await?;
     let books = Books::default();
