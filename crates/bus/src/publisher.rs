@@ -271,6 +271,14 @@ impl PublisherTask {
                         if count == 0 {
                             return End::Finished;
                         }
+                        // A batch of the log is reported record by record: what follows the first
+                        // one is nearly here, and then goes with it.
+                        tokio::task::yield_now().await;
+                        while batch.len() < PIPELINE
+                            && let Ok(job) = self.jobs.try_recv()
+                        {
+                            batch.push(job);
+                        }
                     }
                     () = stop.cancelled(), if !self.jobs.is_closed() => {
                         self.jobs.close();
