@@ -28,7 +28,8 @@ use crate::{
 };
 
 /// How long one poll serves reports before the thread looks at its orders and for a fatal error.
-const POLL: Duration = Duration::from_millis(100);
+/// Not shorter: rdkafka spins through the last millisecond of each.
+const POLL: Duration = Duration::from_millis(400);
 /// How long a producer that is given up may take to report what it holds.
 const LAST_REPORTS: Duration = Duration::from_secs(1);
 
