@@ -436,11 +436,19 @@ impl Connection {
                 }
             }
             Then::Send(send) => {
-                // An eviction since the question may have been this user's: ask again.
-                if self.edge.hub.evictions() == evictions {
-                    self.post(id, permit, send);
-                } else {
-                    self.ask_store(id, send.channel, Then::Send(send));
+                let (edge, channel) = (Arc::clone(&self.edge), send.channel);
+                edge.hub.vouch(channel, permit.user(), evictions);
+                let posted = edge
+                    .hub
+                    .unless_evicted(evictions, send, |send| edge.chat.post(permit, send));
+                match posted {
+                    Ok(posting) => {
+                        if let Some(end) = self.on_posting(id, posting) {
+                            self.socket.request_close(end.code, &end.reason);
+                        }
+                    }
+                    // The eviction may have been this user's: ask again.
+                    Err(send) => self.ask_store(id, channel, Then::Send(send)),
                 }
             }
             Then::Typing(channel) => {
@@ -456,7 +464,7 @@ impl Connection {
         // Check and append happen under the hub's lock, so that an eviction falls before or
         // after both, never between.
         let (chat, channel) = (&self.edge.chat, send.channel);
-        let cached = self.edge.hub.if_member(channel, user, send, |send| {
+        let cached = self.edge.hub.if_vouched(channel, user, send, |send| {
             chat.post(Permit::from_cache(channel, user), send)
         });
         match cached {
@@ -465,13 +473,6 @@ impl Connection {
                 self.ask_store(id, channel, Then::Send(send));
                 None
             }
-        }
-    }
-
-    fn post(&mut self, id: Option<RequestId>, permit: Permit, send: SendMessage) {
-        let posting = self.edge.chat.post(permit, send);
-        if let Some(end) = self.on_posting(id, posting) {
-            self.socket.request_close(end.code, &end.reason);
         }
     }
 

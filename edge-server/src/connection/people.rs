@@ -175,17 +175,17 @@ async fn change_of(
     let allowed = edge.chat.allow(permit, change).await?;
     for _ in 0..PROOFS {
         edge.check_lease();
-        let by_cache = || {
+        let by_cache = |()| {
             let permit = Permit::from_cache(channel, user);
             edge.chat.apply(permit, allowed.clone())
         };
-        if let Some(posting) = edge.hub.if_vouched(channel, user, by_cache) {
+        if let Ok(posting) = edge.hub.if_vouched(channel, user, (), by_cache) {
             return posting;
         }
         let evictions = edge.hub.evictions();
         let permit = edge.chat.permit(channel, user).await?;
-        let by_store = || edge.chat.apply(permit, allowed.clone());
-        if let Some(posting) = edge.hub.unless_evicted(evictions, by_store) {
+        let by_store = |permit| edge.chat.apply(permit, allowed.clone());
+        if let Ok(posting) = edge.hub.unless_evicted(evictions, permit, by_store) {
             return posting;
         }
     }
@@ -195,8 +195,8 @@ async fn change_of(
 /// A permit: somebody here vouches for the membership, or the store does.
 async fn prove(edge: &Edge, channel: ChannelId, user: UserId) -> Result<Permit, ChatError> {
     edge.check_lease();
-    let by_cache = || Permit::from_cache(channel, user);
-    if let Some(permit) = edge.hub.if_vouched(channel, user, by_cache) {
+    let by_cache = |()| Permit::from_cache(channel, user);
+    if let Ok(permit) = edge.hub.if_vouched(channel, user, (), by_cache) {
         return Ok(permit);
     }
     let evictions = edge.hub.evictions();
@@ -227,12 +227,12 @@ async fn mark_of(edge: Arc<Edge>, mark: Receipt) -> Result<MarkReply, ChatError>
                 edge.chat.until_stored(channel, mark.delivered).await?;
                 let evictions = edge.hub.evictions();
                 let permit = edge.chat.permit(channel, user).await?;
-                let by_store = || {
+                let by_store = |permit: Permit| {
                     permit
                         .check_fresh()
                         .map(|()| edge.chat.append_mark(mark.clone()))
                 };
-                if let Some(written) = edge.hub.unless_evicted(evictions, by_store) {
+                if let Ok(written) = edge.hub.unless_evicted(evictions, permit, by_store) {
                     return written.map(|()| reply);
                 }
             }

@@ -6,10 +6,7 @@ use hubbub_protocol::{ChannelId, UserId};
 
 #[cfg(feature = "mutants")]
 use super::state::State;
-use super::{
-    Hub, Turn,
-    state::{Channel, Gate},
-};
+use super::{Hub, Turn, state::Gate};
 use crate::feed::SocketId;
 
 /// What an answer about the members of a held channel came to.
@@ -29,24 +26,6 @@ impl Hub {
     /// Counts evictions, and losses of the bus. A membership read before the count changed may be stale.
     pub(crate) fn evictions(&self) -> u64 {
         self.evictions.load(Ordering::Acquire)
-    }
-
-    /// Runs `f`, which must not wait, on `with` if an open feed vouches for the membership;
-    /// evictions are kept out meanwhile. Otherwise gives it back.
-    pub(crate) fn if_member<A, T>(
-        &self,
-        channel: ChannelId,
-        user: UserId,
-        with: A,
-        f: impl FnOnce(A) -> T,
-    ) -> Result<T, A> {
-        let state = self.state.lock();
-        let vouches =
-            |channel: &Channel| channel.gate == Gate::Open && channel.members.contains(&user);
-        match state.channels.get(&channel) {
-            Some(channel) if vouches(channel) => Ok(f(with)),
-            _ => Err(with),
-        }
     }
 
     /// Contract P8: `user` gets nothing more of `channel`, and no cache calls them a member.

@@ -46,16 +46,21 @@ impl State {
 }
 
 impl Hub {
-    /// Runs `f`, which must not wait, if somebody here vouches for the membership; evictions are
-    /// kept out meanwhile.
-    pub(crate) fn if_vouched<T>(
+    /// Runs `f`, which must not wait, on `with` if somebody here vouches for the membership;
+    /// evictions are kept out meanwhile. Otherwise gives it back.
+    pub(crate) fn if_vouched<A, T>(
         &self,
         channel: ChannelId,
         user: UserId,
-        f: impl FnOnce() -> T,
-    ) -> Option<T> {
+        with: A,
+        f: impl FnOnce(A) -> T,
+    ) -> Result<T, A> {
         let mut state = self.state.lock();
-        state.vouches(channel, user).then(f)
+        if state.vouches(channel, user) {
+            Ok(f(with))
+        } else {
+            Err(with)
+        }
     }
 
     /// The store called the user a member, asked when the evictions were so many; false if there
@@ -69,10 +74,20 @@ impl Hub {
         fresh
     }
 
-    /// Runs `f`, which must not wait, if nobody was evicted since the evictions were so many.
-    pub(crate) fn unless_evicted<T>(&self, evictions: u64, f: impl FnOnce() -> T) -> Option<T> {
+    /// Runs `f`, which must not wait, on `with` if nobody was evicted since the evictions were so
+    /// many. Otherwise gives it back.
+    pub(crate) fn unless_evicted<A, T>(
+        &self,
+        evictions: u64,
+        with: A,
+        f: impl FnOnce(A) -> T,
+    ) -> Result<T, A> {
         let state = self.state.lock();
-        let result = (self.evictions() == evictions).then(f);
+        let result = if self.evictions() == evictions {
+            Ok(f(with))
+        } else {
+            Err(with)
+        };
         drop(state);
         result
     }

@@ -289,13 +289,13 @@ async fn evicted_user_types_marks_and_hears_nothing_more() {
     assert_eq!((users, truncated), (vec![identity(0).user], false));
     // What the store said before the eviction counts no more.
     assert!(!hub.vouch(channel(1), user, evictions));
-    assert_eq!(hub.if_vouched(channel(1), user, || ()), None);
-    assert_eq!(hub.unless_evicted(evictions, || ()), None);
+    assert_eq!(hub.if_vouched(channel(1), user, (), |()| ()), Err(()));
+    assert_eq!(hub.unless_evicted(evictions, (), |()| ()), Err(()));
     // What it says afterwards does, and a loss of the bus takes it back.
     assert!(hub.vouch(channel(1), user, hub.evictions()));
-    assert_eq!(hub.if_vouched(channel(1), user, || ()), Some(()));
+    assert_eq!(hub.if_vouched(channel(1), user, (), |()| ()), Ok(()));
     hub.hold_all();
-    assert_eq!(hub.if_vouched(channel(1), user, || ()), None);
+    assert_eq!(hub.if_vouched(channel(1), user, (), |()| ()), Err(()));
     assert_eq!(hub.who(channel(1), &pod), None, "nobody is vouched for");
     assert!(!hub.pass_by(channel(1), user, b"x", &mut Turn::default()));
 }

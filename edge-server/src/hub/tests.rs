@@ -184,7 +184,7 @@ async fn run(steps: Vec<Step>) {
             } => {
                 let user = UserId::new(user).expect("from 1");
                 turn = hub.evict(channel(number), user, now).0;
-                assert_eq!(hub.if_member(channel(number), user, (), |()| ()), Err(()));
+                assert_eq!(hub.if_vouched(channel(number), user, (), |()| ()), Err(()));
             }
             Step::Lost => hub.hold_all(),
             Step::Resume => drop(hub.resume_all()),
@@ -285,7 +285,7 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
     };
     join(ids[1]);
     let (stays, goes) = (identity(1).user, identity(0).user);
-    assert_eq!(hub.if_member(channel(1), stays, (), |()| ()), Ok(()));
+    assert_eq!(hub.if_vouched(channel(1), stays, (), |()| ()), Ok(()));
     hub.hold_all();
     // Joins while the bus is away, leaves, and is removed without this pod's knowledge.
     join(ids[0]);
@@ -295,8 +295,8 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
     assert_eq!(asked, [stays]);
     let (_, done) = hub.reopen(channel(1), epoch, &asked, &[stays], hub.evictions(), 0);
     assert_eq!(done, Reopened::Done { evicted: 0 });
-    assert_eq!(hub.if_member(channel(1), stays, (), |()| ()), Ok(()));
-    assert_eq!(hub.if_member(channel(1), goes, (), |()| ()), Err(()));
+    assert_eq!(hub.if_vouched(channel(1), stays, (), |()| ()), Ok(()));
+    assert_eq!(hub.if_vouched(channel(1), goes, (), |()| ()), Err(()));
 }
 
 #[tokio::test]

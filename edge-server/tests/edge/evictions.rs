@@ -81,6 +81,33 @@ async fn evicted_user_hears_and_says_nothing_more() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn sender_who_never_joined_is_asked_for_once_and_again_after_an_eviction()
+-> anyhow::Result<()> {
+    let world = World::new("unjoined").await?;
+    let pod = world.pod("edge-1", &[]).await?;
+    let mut bus = OnBus::start(&world).await?;
+    let john = world.caller("john").await?;
+    let channel = world.channel(&[&john]).await?;
+    let mut phone = Client::connect(&pod, &john).await?;
+    let questions = async || {
+        let query = r#"store_calls_total{database="core",query="memberships.among",outcome="ok"}"#;
+        pod.metric(query).await
+    };
+    let before = questions().await?;
+    for text in ["one", "two", "three"] {
+        phone.say(channel, text).await?;
+    }
+    assert_eq!(questions().await? - before, 1.0);
+    assert!(world.store.remove_member(channel, john.id()).await?);
+    assert_eq!(bus.evict(channel, john.id()).await?, 0, "none listened");
+    let request = json!({ "type": "message", "channel": channel, "text": "four" });
+    let said = phone.request(request).await?;
+    assert_eq!(said["error"]["code"], "channel_not_found", "{said}");
+    assert_eq!(world.logged(channel).await?.len(), 3);
+    Ok(())
+}
+
+#[tokio::test]
 async fn member_left_on_the_bus_evicts_by_itself() -> anyhow::Result<()> {
     let world = World::new("member_left").await?;
     let pod = world.pod("edge-1", &[]).await?;
