@@ -206,10 +206,7 @@ impl Connection {
             if let Some((code, reason)) = self.socket.close_requested() {
                 return End::tell(code, reason);
             }
-            let reads = self.check.is_none()
-                && self.sends.len() < SENDS_IN_FLIGHT
-                && self.slow.len() < SENDS_IN_FLIGHT
-                && !self.socket.with_outbox(|outbox| outbox.control_full());
+            let reads = self.may_read();
             // Waits for: somebody else's word (the kernel was full, or the socket must close);
             // room in the kernel, if it was full; the log's answer to a send; the store's answer
             // for the request at hand; what was found of the message that a change is about; and
@@ -224,6 +221,10 @@ impl Connection {
                 }
                 Some((id, result)) = self.sends.next(), if !self.sends.is_empty() => {
                     self.answer_send(id, result);
+                    // One write for all the answers of a batch.
+                    while let Some(Some((id, result))) = self.sends.next().now_or_never() {
+                        self.answer_send(id, result);
+                    }
                 }
                 checked = async {
                     match &mut self.check {
@@ -241,14 +242,29 @@ impl Connection {
                 }
                 message = ws.next(), if reads => {
                     self.socket.heard(self.edge.now_ms());
-                    if let Some(end) = self.on_message(message) {
-                        return end;
+                    let mut next = Some(message);
+                    // One write for the answers to all that came with one read.
+                    while let Some(message) = next.take() {
+                        if let Some(end) = self.on_message(message) {
+                            return end;
+                        }
+                        // Hundreds of requests come with one read, and only reads count as a turn.
+                        tokio::task::coop::consume_budget().await;
+                        if self.may_read() && self.socket.close_requested().is_none() {
+                            next = ws.next().now_or_never();
+                        }
                     }
-                    // Hundreds of requests come with one read, and only reads count as a turn.
-                    tokio::task::coop::consume_budget().await;
                 }
             }
         }
+    }
+
+    /// Whether another request may be taken up.
+    fn may_read(&self) -> bool {
+        self.check.is_none()
+            && self.sends.len() < SENDS_IN_FLIGHT
+            && self.slow.len() < SENDS_IN_FLIGHT
+            && !self.socket.with_outbox(|outbox| outbox.control_full())
     }
 
     fn on_message(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Option<End> {
