@@ -68,9 +68,12 @@ pub(crate) struct Outbox {
     record_bytes: usize,
     record_frames: usize,
     control_bytes: usize,
-    /// The newest `synced` of each channel. It causes no write of its own and goes behind
-    /// everything that waits when there is a write anyway, or at the next tick of the wheel.
+    /// The newest `synced` of each channel. It goes behind everything that waits when there is a
+    /// write anyway: at once with a reply, and with records once it is due.
     synced: Vec<Synced>,
+    /// A `synced` has waited since before the last tick of the wheel. In a busy channel one rides
+    /// a tick, not one with each record; in a quiet one it has a write of its own at the next tick.
+    synced_due: bool,
     /// Nothing has been queued since the last [`Outbox::rest`].
     rested: bool,
     /// Presence that waits for room among the replies, the newest of each watched user.
@@ -185,6 +188,7 @@ impl Outbox {
         if self.control_full() {
             return;
         }
+        self.synced_due = false;
         let mut synced = std::mem::take(&mut self.synced);
         for Synced { channel, frame, .. } in synced.drain(..) {
             self.push(frame, Kind::Synced(channel));
@@ -221,9 +225,19 @@ impl Outbox {
         self.push_control(text_frame(frame.as_bytes()));
     }
 
-    /// Whether a `synced` waits for a write to ride on.
-    pub(crate) fn has_synced(&self) -> bool {
-        !self.synced.is_empty()
+    /// Whether a `synced` is to ride on the write that comes.
+    pub(crate) fn synced_rides(&self) -> bool {
+        !self.synced.is_empty() && (self.synced_due || self.control_bytes > 0)
+    }
+
+    /// A tick of the wheel: what waits now is due.
+    pub(crate) fn make_synced_due(&mut self) {
+        self.synced_due = !self.synced.is_empty();
+    }
+
+    /// Whether what was due at the last tick still waits: it needs a write of its own.
+    pub(crate) fn synced_overdue(&self) -> bool {
+        self.synced_due && !self.synced.is_empty()
     }
 
     /// Drops every record and `synced` of a channel that is still whole (contract P8). One that the
@@ -368,6 +382,31 @@ mod tests {
             text.contains("\"seq\":5") && !text.contains("\"seq\":3"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn synced_rides_once_a_tick_on_records_and_at_once_on_a_reply() {
+        let mut outbox = Outbox::default();
+        let record = Bytes::from_static(b"record");
+        set_synced(&mut outbox, channel(1), Seq(1));
+        assert!(outbox.offer_record(channel(1), &record));
+        assert!(!outbox.synced_rides(), "not with each record");
+        outbox.make_synced_due();
+        assert!(outbox.synced_rides() && outbox.synced_overdue());
+        outbox.flush_synced();
+        drain(&mut outbox, 1_000);
+        set_synced(&mut outbox, channel(1), Seq(2));
+        assert!(outbox.offer_record(channel(1), &record));
+        assert!(!outbox.synced_rides(), "one has ridden");
+        assert!(!outbox.synced_overdue());
+        outbox.push_control(Bytes::from_static(b"reply"));
+        assert!(outbox.synced_rides());
+        // Nothing to ride on: due at one tick, it has its own write at the next.
+        let mut quiet = Outbox::default();
+        set_synced(&mut quiet, channel(1), Seq(3));
+        assert!(!quiet.synced_overdue());
+        quiet.make_synced_due();
+        assert!(quiet.synced_overdue());
     }
 
     #[test]

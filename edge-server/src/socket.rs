@@ -97,7 +97,7 @@ impl Socket {
         let mut outbox = self.outbox.lock();
         let rides = !outbox.is_empty();
         loop {
-            if rides && outbox.has_synced() {
+            if rides && outbox.synced_rides() {
                 // Again after each write: behind many replies there was no room for it.
                 outbox.flush_synced();
             }

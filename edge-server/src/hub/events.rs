@@ -209,12 +209,25 @@ impl Hub {
                 }
             }
         }
+        for id in state.synced_due.drain(..) {
+            let Some(entry) = state.sockets.get(&id) else {
+                continue;
+            };
+            let alone = entry.socket.with_outbox(|outbox| {
+                let alone = outbox.synced_overdue();
+                if alone {
+                    outbox.flush_synced();
+                }
+                alone
+            });
+            if alone && !entry.socket.mark_dirty() {
+                turn.dirty.push(Arc::clone(&entry.socket));
+            }
+        }
         for id in state.synced.drain() {
             if let Some(entry) = state.sockets.get(&id) {
-                entry.socket.with_outbox(|outbox| outbox.flush_synced());
-                if !entry.socket.mark_dirty() {
-                    turn.dirty.push(Arc::clone(&entry.socket));
-                }
+                entry.socket.with_outbox(|outbox| outbox.make_synced_due());
+                state.synced_due.push(id);
             }
         }
         while let Some((since_ms, id)) = state.emptied.front().copied()

@@ -127,6 +127,7 @@ impl Hub {
                 vouched,
                 channels: HashMap::new(),
                 synced: FxHashSet::default(),
+                synced_due: Vec::new(),
                 retrying: HashSet::new(),
                 deadlines: VecDeque::new(),
                 waits_for_room: FxHashSet::default(),

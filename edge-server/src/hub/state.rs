@@ -82,8 +82,10 @@ pub(super) struct State {
     /// out, and a loss of the bus or of the lease takes all.
     pub(super) vouched: LruCache<(ChannelId, UserId), ()>,
     pub(super) channels: HashMap<ChannelId, Channel>,
-    /// Sockets with a `synced` that waits for a write to ride on.
+    /// Sockets that were given a `synced` since the last tick; it waits for a write to ride on.
     pub(super) synced: FxHashSet<SocketId>,
+    /// Those of the tick before: what still waits gets a write of its own at the next one.
+    pub(super) synced_due: Vec<SocketId>,
     /// Channels whose feed has a question to ask again later.
     pub(super) retrying: HashSet<ChannelId>,
     /// Sockets some of whose channels have not had their turn at the room in the outbox.
