@@ -2,7 +2,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::{
-    Body, ChannelId, DeviceId, MessageId, PodId, Receipt, Seq, Typing, UserId, UserPresence,
+    Body, ChannelId, DeviceId, MessageId, PodId, Receipt, Seq, Snapshot, Typing, Unwatch, UserId,
+    UserPresence, Watch,
 };
 
 /// Identity of a record within its channel: a retry has the same one.
@@ -225,6 +226,12 @@ pub enum PodMessage {
     },
     /// An order without an answer.
     Command(Command),
+    /// An API server watches the dashboard.
+    Watch(Watch),
+    /// It does so no more.
+    Unwatch(Unwatch),
+    /// A part of a pod's snapshot for it.
+    Snapshot(Snapshot),
     /// The process's own sign of life to itself: a connection that is healthy and deaf does not
     /// bring it back.
     Probe {

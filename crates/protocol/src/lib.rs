@@ -10,6 +10,7 @@ mod body;
 mod bus;
 mod client_frame;
 mod close;
+mod dashboard;
 mod error;
 pub mod http;
 mod id;
@@ -30,6 +31,7 @@ pub use bus::{
 };
 pub use client_frame::{ClientFrame, FrameError, RequestId};
 pub use close::CloseCode;
+pub use dashboard::{ChannelLoad, DashboardEvent, Report, Snapshot, Unwatch, Watch};
 pub use error::{ErrorBody, ErrorCode, ErrorReply, Outcome};
 pub use id::{ChannelId, ChannelLetter, DeviceId, IdError, MessageId, PodId, Seq, UserId};
 pub use mark::{MarkRecord, Receipt};

@@ -51,3 +51,11 @@ pub const RECEIPT_MEMBERS: usize = 50;
 pub const USER_STATUS_BYTES: usize = 140;
 /// Address of a user's picture, in bytes.
 pub const USER_PICTURE_BYTES: usize = 2_048;
+/// Rows of one message of the dashboard on the bus: some 35 KB.
+pub const REPORT_ROWS: usize = 500;
+/// How long a pod reports after the last word of who watches, in milliseconds.
+pub const WATCH_LEASE_MS: u64 = 10_000;
+/// Rows of channels, and of pods, in one event of the dashboard.
+pub const DASHBOARD_ROWS: usize = 200;
+/// The same when the request names no number.
+pub const DASHBOARD_ROWS_DEFAULT: usize = 50;
