@@ -515,7 +515,13 @@ impl Connection {
 
     fn answer_send(&self, id: Option<RequestId>, result: Result<MessageReply, ChatError>) {
         match result {
-            Ok(reply) => self.reply(id, &reply),
+            Ok(reply) => {
+                // A resend has no seq: its first copy was counted, perhaps on another pod.
+                if reply.seq.is_some() {
+                    self.edge.dashboard.accepted(reply.channel);
+                }
+                self.reply(id, &reply);
+            }
             Err(error) => {
                 tracing::debug!(
                     connection.id = self.socket.id.0, user.id = %self.identity.user,

@@ -68,7 +68,9 @@ pub(crate) fn on_message(edge: &Arc<Edge>, payload: &Bytes, turn: &mut Turn) {
             edge.asker.on_reply(request, pod, answer);
         }
         PodMessage::Command(Command::Drain {}) => edge.begin_drain("ordered over the bus"),
-        // Probes end in the bus.
-        PodMessage::Probe { .. } => edge.metrics.bus_event("unexpected"),
+        PodMessage::Watch(watch) => edge.dashboard.watch(&watch, edge.now_ms()),
+        PodMessage::Unwatch(unwatch) => edge.dashboard.unwatch(&unwatch, edge.now_ms()),
+        // Probes end in the bus, and snapshots go to API servers.
+        PodMessage::Probe { .. } | PodMessage::Snapshot(_) => edge.metrics.bus_event("unexpected"),
     }
 }

@@ -14,6 +14,7 @@ mod accept;
 pub mod config;
 mod connection;
 mod control;
+mod dashboard;
 mod drain;
 pub mod feed;
 mod fetch;
@@ -58,6 +59,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use crate::config::Config;
 use crate::{
+    dashboard::Dashboard,
     feed::{SocketId, Sweeper},
     fetch::Fetcher,
     hub::{Bus, Hub, JoinRefused, JoinRequest, Turn},
@@ -84,6 +86,7 @@ pub(crate) struct Edge {
     pub(crate) asker: Asker,
     pub(crate) fetcher: Fetcher,
     pub(crate) errands: Errands,
+    pub(crate) dashboard: Dashboard,
     /// There may be watched users to ask about.
     pub(crate) presence_due: Notify,
     pub(crate) verifier: Verifier,
@@ -375,6 +378,7 @@ impl Pod {
             hub: Hub::new(config.recent_bytes),
             fetcher: Fetcher::new(store.shards()),
             errands: Errands::default(),
+            dashboard: Dashboard::new(pod.clone(), config.region.clone()),
             presence_due: Notify::new(),
             asker,
             pod,
@@ -480,7 +484,9 @@ impl Pod {
             "receipts",
             boxed(people::errands::receipts(Arc::clone(&edge))),
         );
+        spawn("dashboard", boxed(dashboard::run(Arc::clone(&edge))));
         start::wait_for_bus(&edge, BUS_AT_START).await;
+        dashboard::ask(&edge);
         edge.readiness.set_ready();
         lifecycle.spawn(
             "accept",

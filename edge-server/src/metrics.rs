@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     feed: Family1,
     bus_events: Family1,
     store_requests: Family1,
+    dashboard: Family1,
     /// Accepts that failed.
     pub(crate) accept_errors: Counter,
     /// Tasks of connections that panicked.
@@ -52,6 +53,8 @@ pub(crate) struct Metrics {
     pub(crate) store_queue: Gauge,
     /// Users whose presence is followed.
     pub(crate) watched_users: Gauge,
+    /// API servers that watch for the dashboard.
+    pub(crate) watchers: Gauge,
     /// Bytes in all outboxes.
     pub(crate) outbox_bytes: Gauge<i64>,
     /// Seconds that the turns of the fan-out took.
@@ -67,6 +70,7 @@ impl Default for Metrics {
             feed: Default::default(),
             bus_events: Default::default(),
             store_requests: Default::default(),
+            dashboard: Default::default(),
             accept_errors: Default::default(),
             panics: Default::default(),
             frames_in: Default::default(),
@@ -78,6 +82,7 @@ impl Default for Metrics {
             channels: Default::default(),
             store_queue: Default::default(),
             watched_users: Default::default(),
+            watchers: Default::default(),
             outbox_bytes: Default::default(),
             // 50 us to 1.6 s.
             turns: Histogram::new(exponential_buckets(50e-6, 2.0, 16)),
@@ -167,6 +172,16 @@ impl Metrics {
             self.watched_users.clone(),
         );
         r.register(
+            "dashboard_watchers",
+            "API servers that watch for the dashboard",
+            self.watchers.clone(),
+        );
+        r.register(
+            "dashboard",
+            "What was said to the dashboard by kind",
+            self.dashboard.clone(),
+        );
+        r.register(
             "outbox_bytes",
             "Bytes in all outboxes",
             self.outbox_bytes.clone(),
@@ -207,6 +222,11 @@ impl Metrics {
     /// Counts a question of a feed to the store.
     pub(crate) fn store_request(&self, kind: &'static str) {
         self.store_requests.get_or_create(&Label { kind }).inc();
+    }
+
+    /// Counts what was said to the dashboard.
+    pub(crate) fn dashboard(&self, kind: &'static str) {
+        self.dashboard.get_or_create(&Label { kind }).inc();
     }
 
     /// Adds what the feeds did.

@@ -85,8 +85,6 @@ struct Pod {
     epoch: u64,
     /// The last report that the figures hold.
     number: u64,
-    /// The last report that was seen while a snapshot was wanted.
-    seen: Option<(u64, u64)>,
     parts: Option<Parts>,
     heard_ms: u64,
     sockets: u64,
@@ -111,7 +109,6 @@ impl Pod {
             silent: false,
             epoch: 0,
             number: 0,
-            seen: None,
             parts: None,
             heard_ms: now_ms,
             sockets: 0,
@@ -130,7 +127,6 @@ impl Pod {
                 at_ms: now_ms,
                 pause_ms: AGAIN_FIRST_MS,
             };
-            self.seen = None;
         }
     }
 
@@ -402,9 +398,6 @@ impl Picture {
         if is_gap {
             pod.want(now_ms);
         }
-        if !is_told || is_gap {
-            pod.seen = Some((report.epoch, report.number));
-        }
         if was_silent && let Stage::Wanted { at_ms, .. } = &mut pod.stage {
             *at_ms = now_ms;
         }
@@ -475,21 +468,8 @@ impl Picture {
             return;
         };
         let same = pod.has_told && pod.epoch == last.epoch;
-        match pod.stage {
-            Stage::Told if same && last.number < pod.number => return,
-            Stage::Wanted { .. }
-                if pod
-                    .seen
-                    .is_some_and(|(epoch, number)| epoch == last.epoch && number > last.number) =>
-            {
-                // What was seen since is not in it.
-                pod.stage = Stage::Wanted {
-                    at_ms: now_ms,
-                    pause_ms: AGAIN_FIRST_MS,
-                };
-                return;
-            }
-            _ => {}
+        if pod.stage == Stage::Told && same && last.number < pod.number {
+            return;
         }
         let messages = last.messages.saturating_sub(pod.messages);
         if same && messages > 0 {
@@ -517,7 +497,6 @@ impl Picture {
         }
         pod.region.clone_from(&last.region);
         pod.stage = Stage::Told;
-        pod.seen = None;
         pod.has_told = true;
         pod.silent = false;
         pod.epoch = last.epoch;

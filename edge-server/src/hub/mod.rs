@@ -2,6 +2,7 @@
 //! lock, no I/O in it; what must be done outside comes back as a [`Turn`].
 
 mod events;
+mod loads;
 mod members;
 mod out;
 mod passing;
@@ -35,6 +36,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use self::state::{Channel, Gate, PendingJoin, State};
 pub(crate) use self::{
+    loads::Loads,
     members::Reopened,
     passing::Passed,
     people::{Bus, connection_id},
@@ -136,6 +138,7 @@ impl Hub {
                 counts: Counts::default(),
                 next_epoch: 1,
                 suspended: true,
+                changed_loads: None,
                 #[cfg(feature = "mutants")]
                 late_evictions: VecDeque::new(),
             }),
@@ -253,6 +256,9 @@ impl Hub {
             channel.empty_since_ms = None;
             channel.feed.join(id, request.since, request.ordered, out);
         });
+        if !again {
+            state.note_load(channel);
+        }
         Ok(turn)
     }
 

@@ -100,6 +100,8 @@ pub(super) struct State {
     pub(super) next_epoch: u64,
     /// There is no lease: everything is held until it is there.
     pub(super) suspended: bool,
+    /// Channels whose listeners have changed; `None` while nobody watches the dashboard.
+    pub(super) changed_loads: Option<FxHashSet<ChannelId>>,
     /// Planted mistake M9: when, and who.
     #[cfg(feature = "mutants")]
     pub(super) late_evictions: VecDeque<(u64, ChannelId, UserId)>,
@@ -189,6 +191,7 @@ impl State {
         if emptied == Some(true) {
             self.emptied.push_back((now_ms, channel));
         }
+        self.note_load(channel);
         true
     }
 
