@@ -1,5 +1,5 @@
 use hubbub_protocol::{DeviceId, ErrorBody, ErrorCode, UserId};
-use hubbub_service::token::{self, TokenError};
+use hubbub_service::token::{self, Claims, TokenError};
 use warp::http::header::AUTHORIZATION;
 
 use crate::{call::Call, reply::Failure};
@@ -17,6 +17,17 @@ impl Call {
 
     /// And on which device, if the token names one.
     pub(crate) async fn user_and_device(&self) -> Result<(UserId, Option<DeviceId>), Failure> {
+        let (user, claims) = self.user_and_claims().await?;
+        Ok((user, claims.device))
+    }
+
+    /// And until when the token is good, in seconds since 1970.
+    pub(crate) async fn user_and_expiry(&self) -> Result<(UserId, i64), Failure> {
+        let (user, claims) = self.user_and_claims().await?;
+        Ok((user, claims.expires_at))
+    }
+
+    async fn user_and_claims(&self) -> Result<(UserId, Claims), Failure> {
         if self.query.has_token() {
             return Err(unauthorized(
                 "a token in the address is not taken: send Authorization: Bearer",
@@ -29,9 +40,9 @@ impl Call {
                     .verify(token, self.context.clock.now_s())
             })
             .map_err(|error| unauthorized(error.to_string()))?;
-        let user = self.user_of(claims.subject).await?;
+        let user = self.user_of(claims.subject.clone()).await?;
         // Set once a request; a second look gives the same user.
-        Ok((*self.user.get_or_init(|| user), claims.device))
+        Ok((*self.user.get_or_init(|| user), claims))
     }
 
     fn authorization(&self) -> Result<Option<&str>, Failure> {

@@ -9,7 +9,10 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use tokio::{sync::oneshot, time::Instant};
 
-use crate::{Config, metrics::Metrics, origin::Origins, reply::Failure, waiters::Waiters};
+use crate::{
+    Config, dashboard::Dashboard, metrics::Metrics, origin::Origins, reply::Failure,
+    waiters::Waiters,
+};
 
 /// Users that are known by subject, and whose requests are counted, at one time.
 const USERS: usize = 65_536;
@@ -21,6 +24,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) chat: Chat,
     pub(crate) asker: Asker,
+    pub(crate) dashboard: Dashboard,
     pub(crate) waiters: Waiters,
     pub(crate) verifier: Verifier,
     pub(crate) clock: Clock,
@@ -41,6 +45,7 @@ pub(crate) struct Parts {
     pub(crate) store: Store,
     pub(crate) chat: Chat,
     pub(crate) asker: Asker,
+    pub(crate) dashboard: Dashboard,
     pub(crate) waiters: Waiters,
     pub(crate) verifier: Verifier,
     pub(crate) metrics: Metrics,
@@ -55,6 +60,7 @@ impl Context {
             store: parts.store,
             chat: parts.chat,
             asker: parts.asker,
+            dashboard: parts.dashboard,
             waiters: parts.waiters,
             verifier: parts.verifier,
             clock: Clock::system(),

@@ -1,5 +1,5 @@
 //! The HTTP API of Hubbub: channels, members, users, history, sending and changing, threads,
-//! receipts, and who is here.
+//! receipts, who is here, and the live dashboard.
 //!
 //! Promises: every error is the same JSON object with the right status; an absent channel and a
 //! foreign one are told apart by nothing; membership is read from the primary after the history it
@@ -14,7 +14,9 @@ mod changes;
 mod channels;
 mod config;
 mod context;
+mod dashboard;
 mod direct;
+mod events;
 mod fields;
 mod members;
 mod messages;

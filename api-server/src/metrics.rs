@@ -18,6 +18,24 @@ pub(crate) struct Answered {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Kind {
+    kind: &'static str,
+}
+
+/// What happened on the dashboard's streams.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event {
+    Snapshot,
+    Change,
+    Live,
+    Record,
+    /// Records passed unseen.
+    Missed,
+    /// A reader took nothing and lost its stream.
+    Slow,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Served {
     pub(crate) route: &'static str,
 }
@@ -42,6 +60,11 @@ pub(crate) struct Metrics {
     pub(crate) head_failures: Counter,
     pub(crate) panics: Counter,
     pub(crate) bad_pod_messages: Counter,
+    pub(crate) streams: Gauge<u64, AtomicU64>,
+    pub(crate) streams_refused: Counter,
+    pub(crate) dashboard_gaps: Counter,
+    pub(crate) dashboard_asks: Counter,
+    events: Family<Kind, Counter>,
 }
 
 impl Default for Metrics {
@@ -54,6 +77,11 @@ impl Default for Metrics {
             head_failures: Counter::default(),
             panics: Counter::default(),
             bad_pod_messages: Counter::default(),
+            streams: Gauge::default(),
+            streams_refused: Counter::default(),
+            dashboard_gaps: Counter::default(),
+            dashboard_asks: Counter::default(),
+            events: Family::default(),
         }
     }
 }
@@ -95,5 +123,42 @@ impl Metrics {
             "Messages to this process on the bus that could not be read",
             self.bad_pod_messages.clone(),
         );
+        registry.register(
+            "hubbub_api_dashboard_streams",
+            "Streams of the dashboard",
+            self.streams.clone(),
+        );
+        registry.register(
+            "hubbub_api_dashboard_streams_refused",
+            "Streams refused because too many were open",
+            self.streams_refused.clone(),
+        );
+        registry.register(
+            "hubbub_api_dashboard_gaps",
+            "Reports of pods that did not follow the one before",
+            self.dashboard_gaps.clone(),
+        );
+        registry.register(
+            "hubbub_api_dashboard_asks",
+            "Snapshots asked of single pods: after a gap, a loss of the bus, or silence",
+            self.dashboard_asks.clone(),
+        );
+        registry.register(
+            "hubbub_api_dashboard_events",
+            "What was written to streams of the dashboard, by kind",
+            self.events.clone(),
+        );
+    }
+    /// Counts what happened on a stream.
+    pub(crate) fn event(&self, event: Event) {
+        let kind = match event {
+            Event::Snapshot => "snapshot",
+            Event::Change => "change",
+            Event::Live => "live",
+            Event::Record => "record",
+            Event::Missed => "missed",
+            Event::Slow => "slow",
+        };
+        self.events.get_or_create(&Kind { kind }).inc();
     }
 }

@@ -84,10 +84,14 @@ fn operation(route: Route) -> Value {
 /// Success, and the errors by status: each names the codes it may have.
 fn responses(route: Route) -> Value {
     let (status, schema) = success(route);
+    let media_type = match route {
+        Route::GetEvents => "text/event-stream",
+        _ => "application/json",
+    };
     let mut responses = json!({
         status: {
             "description": "Done.",
-            "content": { "application/json": { "schema": schema } },
+            "content": { media_type: { "schema": schema } },
         },
     });
     let mut by_status: BTreeMap<u16, Vec<&str>> = BTreeMap::new();

@@ -1,6 +1,9 @@
 use hubbub_protocol::{ErrorBody, ErrorCode, Seq, limits};
 use hubbub_store::Window;
 
+/// Rows that a page may pass over.
+pub(crate) const MOST_OFFSET: u64 = 1_000_000;
+
 /// The parameters of a request's query, decoded. Unknown ones are ignored; values are strict.
 #[derive(Debug, Default)]
 pub(crate) struct Query {
@@ -70,6 +73,24 @@ impl Query {
         Ok(rows
             .and_then(|rows| usize::try_from(rows).ok())
             .unwrap_or(limits::PAGE_ROWS_DEFAULT))
+    }
+
+    /// How many rows, 1 to `most`.
+    pub(crate) fn rows(
+        &self,
+        field: &'static str,
+        most: usize,
+    ) -> Result<Option<usize>, ErrorBody> {
+        let rows = self.number(field, 1, most as u64)?;
+        Ok(rows.and_then(|rows| usize::try_from(rows).ok()))
+    }
+
+    /// How many rows are passed over: 0 to [`MOST_OFFSET`].
+    pub(crate) fn offset(&self) -> Result<usize, ErrorBody> {
+        let rows = self.number("offset", 0, MOST_OFFSET)?;
+        Ok(rows
+            .and_then(|rows| usize::try_from(rows).ok())
+            .unwrap_or(0))
     }
 
     /// Whether something was asked for: `1` or `true`.

@@ -31,11 +31,13 @@ pub(crate) enum Route {
     ChangeUser,
     GetPresence,
     GetRoomUsers,
+    GetEvents,
+    GetConnections,
     OpenApi,
 }
 
 impl Route {
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 29] = [
         Self::ListChannels,
         Self::CreateChannel,
         Self::GetChannel,
@@ -62,6 +64,8 @@ impl Route {
         Self::ChangeUser,
         Self::GetPresence,
         Self::GetRoomUsers,
+        Self::GetEvents,
+        Self::GetConnections,
         Self::OpenApi,
     ];
 
@@ -94,6 +98,8 @@ impl Route {
             Self::ChangeUser => "changeUser",
             Self::GetPresence => "getPresence",
             Self::GetRoomUsers => "getRoomUsers",
+            Self::GetEvents => "getEvents",
+            Self::GetConnections => "getConnections",
             Self::OpenApi => "getOpenApi",
         }
     }
@@ -132,6 +138,8 @@ impl Route {
             Self::GetUser | Self::ChangeUser => "/users/{user}",
             Self::GetPresence => "/users/{user}/presence",
             Self::GetRoomUsers => "/{room}/users",
+            Self::GetEvents => "/api/events",
+            Self::GetConnections => "/api/connections",
             Self::OpenApi => "/openapi.json",
         }
     }
@@ -254,6 +262,13 @@ impl Route {
                 E::BusUnavailable,
                 E::CoreUnavailable,
             ],
+            Self::GetEvents => &[
+                E::InvalidField,
+                E::ChannelNotFound,
+                E::Overloaded,
+                E::CoreUnavailable,
+            ],
+            Self::GetConnections => &[E::InvalidField, E::CoreUnavailable],
             Self::OpenApi => &[],
         }
     }

@@ -15,7 +15,7 @@ use crate::{
     call::{Call, answer, call},
     changes, channels,
     context::Context,
-    direct, members, messages, openapi, origin, receipts,
+    direct, events, members, messages, openapi, origin, receipts,
     reply::{self, Failure},
     route::methods_at,
     threads, users, who,
@@ -41,6 +41,8 @@ pub(crate) fn routes(
         .or(direct::routes(context))
         .unify()
         .or(who::routes(context))
+        .unify()
+        .or(events::routes(context))
         .unify()
         .or(openapi::routes(context))
         .unify()

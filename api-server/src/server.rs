@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     Config, bus, call,
     context::{Context, Parts},
+    dashboard::Dashboard,
     metrics::Metrics,
     routes,
     startup::{self, Attempt, Patience, StartError},
@@ -175,7 +176,7 @@ impl Api {
         let soft = lifecycle.soft();
 
         let store = open(&config, &metrics, &soft).await?;
-        let bus = Bus::start(&config, &pod, &metrics, &lifecycle);
+        let bus = Bus::start(&config, &pod, &store, &metrics, &lifecycle);
         let chat = start_chat(&config, &metrics, &store, &bus.publisher, &soft).await?;
 
         // Requests live in a lifecycle of their own, which begins to drain one check interval
@@ -191,10 +192,13 @@ impl Api {
             let poll = waiters.clone().poll(shard, store.clone(), work.soft());
             work.spawn("poll heads", OnError::Stop, poll);
         }
+        let watching = bus.dashboard.clone().run(work.soft());
+        work.spawn("dashboard", OnError::Stop, watching);
         let parts = Parts {
             store,
             chat: chat.clone(),
             asker: bus.asker.clone(),
+            dashboard: bus.dashboard.clone(),
             waiters,
             verifier,
             metrics: metrics.api.clone(),
@@ -315,6 +319,7 @@ async fn start_chat(
 struct Bus {
     publisher: Publisher,
     asker: Asker,
+    dashboard: Dashboard,
     /// Wants `pod-<id>` for as long as it is here.
     _subscriber: Subscriber,
     /// Ends the connections; cancelled when everything else is over.
@@ -322,19 +327,32 @@ struct Bus {
 }
 
 impl Bus {
-    fn start(config: &Config, pod: &PodId, metrics: &AllMetrics, lifecycle: &Lifecycle) -> Self {
+    fn start(
+        config: &Config,
+        pod: &PodId,
+        store: &Store,
+        metrics: &AllMetrics,
+        lifecycle: &Lifecycle,
+    ) -> Self {
         let settings = hubbub_bus::Config::new(&config.redis_url, pod.clone());
         let stop = CancellationToken::new();
         let (publisher, publishing): (_, PublisherTask) = Publisher::new(&settings, &metrics.bus);
         let (subscriber, inbox, subscribing) = Subscriber::new(&settings, &metrics.bus);
         let asker = Asker::new(publisher.clone(), Leases::new(&publisher), pod.clone());
+        let dashboard = Dashboard::new(
+            pod.clone(),
+            store.clone(),
+            publisher.clone(),
+            subscriber.clone(),
+            metrics.api.clone(),
+        );
         subscriber.subscribe(BusChannel::Pod(pod.clone()));
         lifecycle.spawn("publish", OnError::Stop, publishing.run(stop.clone()));
         lifecycle.spawn("subscribe", OnError::Stop, subscribing.run(stop.clone()));
         let draining = bus::drain_inbox(
             inbox,
             pod.clone(),
-            asker.clone(),
+            (asker.clone(), dashboard.clone()),
             lifecycle.clone(),
             metrics.api.bad_pod_messages.clone(),
             stop.clone(),
@@ -343,6 +361,7 @@ impl Bus {
         Self {
             publisher,
             asker,
+            dashboard,
             _subscriber: subscriber,
             stop,
         }

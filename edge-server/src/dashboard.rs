@@ -120,10 +120,7 @@ impl Dashboard {
         for channel in inner.accepted.channels() {
             connections.entry(channel).or_default();
         }
-        let rows: Vec<ChannelLoad> = connections
-            .into_iter()
-            .map(|row| inner.load(row))
-            .collect();
+        let rows: Vec<ChannelLoad> = connections.into_iter().map(|row| inner.load(row)).collect();
         let has = inner.has(loads.sockets);
         inner.reporter.snapshot(has, &rows)
     }
@@ -237,7 +234,11 @@ async fn send_reports(edge: &Edge) {
         edge.metrics.dashboard("report");
         let payload = Bytes::from(DashboardEvent::Report(report).encode());
         // One that is lost leaves a gap in the numbers.
-        if let Err(error) = edge.publisher.publish(&BusChannel::Dashboard, payload).await {
+        if let Err(error) = edge
+            .publisher
+            .publish(&BusChannel::Dashboard, payload)
+            .await
+        {
             edge.metrics.dashboard("failed");
             tracing::debug!(error = %error, "report to the dashboard");
         }

@@ -3,7 +3,7 @@ use hubbub_protocol::{Seq, limits};
 use serde_json::{Value, json};
 
 use super::reference;
-use crate::route::Route;
+use crate::{query::MOST_OFFSET, route::Route};
 
 /// Path and query.
 pub(super) fn parameters(route: Route) -> Value {
@@ -99,6 +99,38 @@ pub(super) fn parameters(route: Route) -> Value {
         Route::GetUser | Route::ChangeUser | Route::GetPresence => {
             json!([path("user", "UserId")])
         }
+        Route::GetEvents => json!([
+            query(
+                "top",
+                json!({
+                    "type": "integer", "minimum": 1, "maximum": limits::DASHBOARD_ROWS,
+                    "default": limits::DASHBOARD_ROWS_DEFAULT,
+                }),
+                "Rows of channels: those with most connections.",
+            ),
+            query(
+                "channel",
+                reference("ChannelId"),
+                "A channel of the caller: who listens, and its records as they pass.",
+            ),
+            {
+                "name": "Last-Event-ID", "in": "header", "schema": { "type": "string" },
+                "description": "The id of the last event that came.",
+            },
+        ]),
+        Route::GetConnections => json!([
+            query(
+                "offset",
+                json!({ "type": "integer", "minimum": 0, "maximum": MOST_OFFSET, "default": 0 }),
+                "Rows that are passed over.",
+            ),
+            query(
+                "name",
+                json!({ "type": "string", "maxLength": limits::CHANNEL_NAME_BYTES }),
+                "How the channel's name begins, whatever its case.",
+            ),
+            limit(),
+        ]),
         Route::CreateChannel
         | Route::OpenDirect
         | Route::GetUnread
@@ -149,6 +181,8 @@ pub(super) fn success(route: Route) -> (&'static str, Value) {
         Route::ListMembers => ("200", reference("MemberPage")),
         Route::AddMember | Route::RemoveMember => ("200", reference("MembershipReply")),
         Route::GetMe | Route::GetUser => ("200", reference("User")),
+        Route::GetEvents => ("200", reference("DashboardSnapshot")),
+        Route::GetConnections => ("200", reference("ConnectionsPage")),
         Route::OpenApi => ("200", json!({ "type": "object" })),
     }
 }

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::reference;
 
+mod events;
 mod people;
 mod records;
 
@@ -56,7 +57,7 @@ fn list_of(schema: &str) -> Value {
 /// All schemas by name.
 pub(super) fn schemas() -> Value {
     let mut all = basic();
-    for more in [records::schemas(), people::schemas()] {
+    for more in [records::schemas(), people::schemas(), events::schemas()] {
         let (Value::Object(all), Value::Object(more)) = (&mut all, more) else {
             unreachable!("schemas are an object");
         };

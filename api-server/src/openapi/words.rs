@@ -112,6 +112,21 @@ pub(super) fn words(route: Route) -> (&'static str, &'static str) {
             "Active, away or offline: the best of their devices on every pod, asked now.",
         ),
         Route::GetUser => ("Show a user", "By public id."),
+        Route::GetEvents => (
+            "Watch the dashboard",
+            "A stream of Server-Sent Events: `snapshot` (its data has the schema given here), then \
+             `change` with the rows that have changed (`pods_gone` and `channels_gone` name those \
+             that are gone), at most four a second. With `channel` also `live` (who listens), \
+             `record` (the WebSocket's frame of each record as it passes), `missed` (records may \
+             have passed unseen: read the history) and `left` (the caller is no member any more). \
+             `goodbye` says when to come back. Private channels of others are one row, and so are \
+             direct channels. The stream ends when the token expires.",
+        ),
+        Route::GetConnections => (
+            "List channels by connections",
+            "A page of the channels that somebody listens to now, of those that the caller may see: \
+             those with most connections first.",
+        ),
         Route::OpenApi => ("This document", "No token is needed."),
     }
 }

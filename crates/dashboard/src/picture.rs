@@ -12,6 +12,9 @@ pub const SILENT_MS: u64 = 3_500;
 /// Between asking a pod for a snapshot and asking again: doubled from the first to the second.
 const AGAIN_FIRST_MS: u64 = 300;
 const AGAIN_MOST_MS: u64 = 2_000;
+/// A pod that a listing finds has as long to be heard by itself: it was asked with all the others,
+/// or has asked.
+const FOUND_MS: u64 = 200;
 /// Pods in a picture, more than any region has; what others say is not taken.
 const PODS: usize = 4_096;
 /// Channels of one pod; of further ones nothing is known but what is in its totals.
@@ -102,7 +105,7 @@ impl Pod {
         Self {
             region: String::new(),
             stage: Stage::Wanted {
-                at_ms: now_ms,
+                at_ms: now_ms + FOUND_MS,
                 pause_ms: AGAIN_FIRST_MS,
             },
             has_told: false,

@@ -184,7 +184,12 @@ impl World {
     }
 
     fn to_all_pods(&mut self, from: &PodId, message: &PodMessage) {
-        for to in self.pods.iter().map(|pod| pod.id.clone()).collect::<Vec<_>>() {
+        for to in self
+            .pods
+            .iter()
+            .map(|pod| pod.id.clone())
+            .collect::<Vec<_>>()
+        {
             self.send(from, &to, Message::ToPod(message.clone()));
         }
     }
@@ -341,7 +346,9 @@ impl World {
                 }
                 Message::ToPod(message) => {
                     let found = self.pods.iter_mut();
-                    let Some(pod) = found.filter(|pod| pod.runs).find(|pod| pod.id.as_str() == to)
+                    let Some(pod) = found
+                        .filter(|pod| pod.runs)
+                        .find(|pod| pod.id.as_str() == to)
                     else {
                         continue;
                     };
@@ -463,7 +470,12 @@ impl World {
             .collect();
         let watched = self.apis.iter().any(|api| api.runs && api.watching);
         for pod in self.pods.iter().filter(|pod| pod.runs) {
-            assert_eq!(pod.reporter.is_watched(), watched, "seed {seed}: {}", pod.id);
+            assert_eq!(
+                pod.reporter.is_watched(),
+                watched,
+                "seed {seed}: {}",
+                pod.id
+            );
         }
         for api in self.apis.iter().filter(|api| api.runs && api.watching) {
             assert!(
@@ -471,7 +483,11 @@ impl World {
                 "seed {seed}: {:?}",
                 api.picture.missing()
             );
-            let shown: Vec<_> = api.picture.pods().map(|pod| (pod.pod, pod.sockets)).collect();
+            let shown: Vec<_> = api
+                .picture
+                .pods()
+                .map(|pod| (pod.pod, pod.sockets))
+                .collect();
             assert_eq!(shown, truth, "seed {seed}: pods of {}", api.id);
             for n in 0..CHANNELS {
                 let (name, running) = (channel(n), self.pods.iter().filter(|pod| pod.runs));
@@ -484,7 +500,10 @@ impl World {
         if !watched {
             let before = self.published;
             self.pass(QUIET_MS);
-            assert_eq!(self.published, before, "seed {seed}: unwatched, and not quiet");
+            assert_eq!(
+                self.published, before,
+                "seed {seed}: unwatched, and not quiet"
+            );
         }
     }
 }

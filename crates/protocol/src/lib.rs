@@ -12,6 +12,7 @@ mod client_frame;
 mod close;
 mod dashboard;
 mod error;
+pub mod events;
 pub mod http;
 mod id;
 pub mod limits;

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use hubbub_protocol::{
     ChannelId, ChannelLetter, UserId,
     http::{Channel, ChannelKind, ListPage, Role},
@@ -61,6 +63,17 @@ pub(crate) fn public_id(number: i64, kind: i16) -> Result<ChannelId, sqlx::Error
     };
     ChannelId::new(letter, number)
         .ok_or_else(|| sqlx::Error::Decode(format!("{number} is no channel's number").into()))
+}
+
+/// What a channel is called, whoever asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChannelName {
+    /// Which channel.
+    pub channel: ChannelId,
+    /// What it is.
+    pub kind: ChannelKind,
+    /// `None` for a direct channel.
+    pub name: Option<String>,
 }
 
 struct ChannelRow {
@@ -237,6 +250,51 @@ impl Store {
         )
         .fetch_all(conn))?;
         list_page(rows, limit, |channel: &Channel| channel.id.number())
+    }
+
+    /// The names of those of these channels that exist, in no order. Whether somebody may see them
+    /// is for the caller to ask.
+    pub async fn channel_names(&self, channels: &[ChannelId]) -> Result<Vec<ChannelName>, Error> {
+        let numbers: Vec<i64> = channels.iter().map(|channel| channel.number()).collect();
+        let rows = read!(self.core(), "channels.names", |conn| sqlx::query!(
+            "select id, kind, name from channels where id = any($1)",
+            &numbers
+        )
+        .fetch_all(conn))?;
+        let decode = |kind, id, name| {
+            Ok(ChannelName {
+                channel: public_id(id, kind)?,
+                kind: kind_from_db(kind)?,
+                name,
+            })
+        };
+        rows.into_iter()
+            .map(|row| decode(row.kind, row.id, row.name))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Place::Core.error(error))
+    }
+
+    /// Who of these users is a member of which of these channels: one statement, whose cost is
+    /// that of the memberships found.
+    pub async fn memberships_among(
+        &self,
+        users: &[UserId],
+        channels: &[ChannelId],
+    ) -> Result<HashSet<(ChannelId, UserId)>, Error> {
+        let users: Vec<i64> = users.iter().map(|user| user.number()).collect();
+        let channels: Vec<i64> = channels.iter().map(|channel| channel.number()).collect();
+        let rows = read!(self.core(), "memberships.among_all", |conn| sqlx::query!(
+            "select m.channel_id, c.kind, m.user_id
+             from memberships m join channels c on c.id = m.channel_id
+             where m.channel_id = any($1) and m.user_id = any($2)",
+            &channels,
+            &users
+        )
+        .fetch_all(conn))?;
+        rows.into_iter()
+            .map(|row| Ok((public_id(row.channel_id, row.kind)?, user_id(row.user_id)?)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Place::Core.error(error))
     }
 }
 

@@ -49,6 +49,7 @@ mod write;
 pub use activity::Activity;
 pub use admin::{AdminStatus, PartitionStatus};
 pub use batch::{Incoming, NewRow, Touched, Written};
+pub use channels::ChannelName;
 pub use database::{READ_DEADLINE, WRITE_DEADLINE};
 pub use direct::{DirectChannel, DirectCreated};
 pub use effect::Effect;
