@@ -50,7 +50,7 @@ pub(super) struct Frame {
     /// Viewers up to this number were looked at.
     pub(super) newest: u64,
     /// When the memberships were asked for; `None` where that is of no account.
-    as_of: Option<Instant>,
+    pub(super) as_of: Option<Instant>,
 }
 
 impl Frame {

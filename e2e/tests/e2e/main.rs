@@ -3,6 +3,7 @@
 
 mod chat;
 mod consumer;
+mod dashboard;
 mod edge_crash;
 mod kafka_down;
 mod people;

@@ -1,0 +1,669 @@
+//! The dashboard's stream, with pods of this test on the bus: real reporters, made-up sockets.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use hubbub_bus::{Event, Inbox, Leases, Publisher, Subscriber};
+use hubbub_client::{Board, Dashboard, HttpError, Look, Seen};
+use hubbub_dashboard::{Has, Reporter};
+use hubbub_protocol::{
+    Answer, BusChannel, ChannelEvent, ChannelId, ChannelLetter, ChannelLoad, DashboardEvent,
+    MessageId, PodId, PodMessage, Question, Record, Seq,
+    events::{Group, RowId},
+    http::ChannelKind,
+};
+use parking_lot::Mutex;
+use reqwest::Method;
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::support::{Caller, LONG, World, eventually};
+
+/// A pod without sockets of its own.
+struct FakePod {
+    reporter: Reporter,
+    sockets: u64,
+    loads: BTreeMap<ChannelId, u64>,
+    changed: Vec<ChannelId>,
+    /// Its next report is lost on the way.
+    loses: bool,
+}
+
+impl FakePod {
+    fn has(&self) -> Has {
+        Has {
+            sockets: self.sockets,
+            messages: 0,
+        }
+    }
+
+    fn row(&self, channel: ChannelId) -> ChannelLoad {
+        ChannelLoad {
+            channel,
+            connections: self.loads.get(&channel).copied().unwrap_or(0),
+            messages: 0,
+        }
+    }
+}
+
+type Pods = Arc<Mutex<BTreeMap<PodId, FakePod>>>;
+
+/// Pods of this test, all on one connection.
+struct Fakes {
+    pods: Pods,
+    publisher: Publisher,
+    stop: CancellationToken,
+    _tasks: JoinSet<()>,
+}
+
+impl Fakes {
+    async fn start(world: &World, count: usize) -> anyhow::Result<Self> {
+        let names = (1..=count).map(|n| format!("edge-{n}").parse::<PodId>());
+        let names: Vec<PodId> = names.collect::<Result<_, _>>()?;
+        let config = hubbub_bus::Config::new(&world.env.redis_url, "fakes".parse()?);
+        let metrics = hubbub_bus::Metrics::default();
+        let (publisher, publishing) = Publisher::new(&config, &metrics);
+        let (subscriber, mut inbox, subscribing) = Subscriber::new(&config, &metrics);
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (one, two) = (stop.clone(), stop.clone());
+        tasks.spawn(async move { publishing.run(one).await.expect("publishes") });
+        tasks.spawn(async move { subscribing.run(two).await.expect("subscribes") });
+        let own = names.iter().cloned().map(BusChannel::Pod);
+        let mut wanted: Vec<BusChannel> = own.chain([BusChannel::Pods]).collect();
+        wanted
+            .iter()
+            .for_each(|name| subscriber.subscribe(name.clone()));
+        let mut events = Vec::new();
+        while !wanted.is_empty() {
+            timeout(LONG, inbox.recv_all(&mut events)).await?;
+            wanted.retain(|name| !events.contains(&Event::Subscribed(name.clone())));
+        }
+        let pods = names.into_iter().map(|id| {
+            let pod = FakePod {
+                reporter: Reporter::new(id.clone(), "home".to_owned()),
+                sockets: 0,
+                loads: BTreeMap::new(),
+                changed: Vec::new(),
+                loses: false,
+            };
+            (id, pod)
+        });
+        let pods: Pods = Arc::new(Mutex::new(pods.collect()));
+        let leases = Leases::new(&publisher);
+        let ids: Vec<PodId> = pods.lock().keys().cloned().collect();
+        for id in ids {
+            eventually("a lease", || async { leases.renew(&id).await.ok() }).await?;
+        }
+        tasks.spawn(live(
+            pods.clone(),
+            inbox,
+            publisher.clone(),
+            leases,
+            subscriber,
+        ));
+        Ok(Self {
+            pods,
+            publisher,
+            stop,
+            _tasks: tasks,
+        })
+    }
+
+    /// So many sockets of a pod (from 1) listen to a channel.
+    fn set(&self, pod: usize, channel: ChannelId, connections: u64) {
+        let mut pods = self.pods.lock();
+        let pod = pods.values_mut().nth(pod - 1).expect("a pod");
+        pod.loads.insert(channel, connections);
+        pod.changed.push(channel);
+    }
+
+    fn watched(&self) -> usize {
+        let pods = self.pods.lock();
+        pods.values()
+            .filter(|pod| pod.reporter.is_watched())
+            .count()
+    }
+
+    async fn until_watched(&self, count: usize) -> anyhow::Result<()> {
+        eventually(&format!("{count} watched"), || async {
+            (self.watched() == count).then_some(())
+        })
+        .await
+    }
+
+    /// Publishes a message as a pod does that has appended it.
+    async fn say(
+        &self,
+        channel: ChannelId,
+        by: &Caller,
+        seq: u64,
+        text: &str,
+    ) -> anyhow::Result<()> {
+        let id = MessageId(Uuid::from_u128(rand::random()));
+        let record = Record::message(channel, by.id(), id, text.to_owned());
+        let frame = ChannelEvent::encode_record(Seq(seq), &record.body(7));
+        let to = BusChannel::Channel(channel);
+        let receivers = self.publisher.publish(&to, frame.into()).await?;
+        anyhow::ensure!(receivers > 0, "nobody hears {text}");
+        Ok(())
+    }
+}
+
+impl Drop for Fakes {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn live(
+    pods: Pods,
+    mut inbox: Inbox,
+    publisher: Publisher,
+    leases: Leases,
+    _subscriber: Subscriber,
+) {
+    let (begun, mut events) = (Instant::now(), Vec::new());
+    for round in 0_u64.. {
+        // The end of the wait is as good as an event.
+        timeout(Duration::from_millis(20), inbox.recv_all(&mut events))
+            .await
+            .ok();
+        let now = begun.elapsed().as_millis() as u64;
+        if round % 50 == 0 {
+            let ids: Vec<PodId> = pods.lock().keys().cloned().collect();
+            for id in ids {
+                leases.renew(&id).await.ok();
+            }
+        }
+        for event in events.drain(..) {
+            if let Event::Message { channel, payload } = event
+                && let Ok(message) = serde_json::from_slice(&payload)
+            {
+                hear(&pods, &channel, &message, &publisher, now);
+            }
+        }
+        let mut out: Vec<(BusChannel, Vec<u8>)> = Vec::new();
+        for pod in pods.lock().values_mut() {
+            pod.reporter.expire(now);
+            while let Some(to) = pod.reporter.next_snapshot() {
+                let rows: Vec<_> = pod.loads.keys().map(|id| pod.row(*id)).collect();
+                let has = pod.has();
+                let parts = pod.reporter.snapshot(has, &rows).into_iter();
+                let to = BusChannel::Pod(to);
+                out.extend(parts.map(|part| (to.clone(), PodMessage::Snapshot(part).encode())));
+            }
+            let count = pod.changed.len().min(500);
+            let changed: Vec<ChannelId> = pod.changed.drain(..count).collect();
+            let rows = changed.into_iter().map(|id| pod.row(id)).collect();
+            let has = pod.has();
+            if let Some(report) = pod.reporter.report(now, has, rows)
+                && !std::mem::take(&mut pod.loses)
+            {
+                let report = DashboardEvent::Report(report).encode();
+                out.push((BusChannel::Dashboard, report));
+            }
+        }
+        for (to, payload) in out {
+            publisher.publish(&to, payload.into()).await.ok();
+        }
+    }
+}
+
+fn hear(pods: &Pods, to: &BusChannel, message: &PodMessage, publisher: &Publisher, now: u64) {
+    for (id, pod) in pods.lock().iter_mut() {
+        if *to != BusChannel::Pods && *to != BusChannel::Pod(id.clone()) {
+            continue;
+        }
+        match message {
+            PodMessage::Watch(watch) => pod.reporter.watch(watch, now, rand::random()),
+            PodMessage::Unwatch(unwatch) => pod.reporter.unwatch(unwatch, now),
+            PodMessage::Ask {
+                request,
+                reply_to,
+                question,
+            } => {
+                let answer = match question {
+                    Question::Evict { .. } => Answer::Evicted { sockets: 0 },
+                    Question::Who { .. } => Answer::Who {
+                        sockets: Vec::new(),
+                        truncated: false,
+                    },
+                    Question::Presence { .. } => Answer::Presence { states: Vec::new() },
+                };
+                let reply = PodMessage::Reply {
+                    request: *request,
+                    pod: id.clone(),
+                    answer,
+                };
+                let to = BusChannel::Pod(reply_to.clone());
+                publisher.offer(&to, reply.encode().into()).expect("room");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// A caller's stream and what it adds up to.
+struct Looking {
+    stream: Dashboard,
+    board: Board,
+    seen: Vec<Seen>,
+}
+
+impl Looking {
+    async fn open(world: &World, who: &Caller, look: Look) -> Result<Self, HttpError> {
+        Ok(Self {
+            stream: Dashboard::open(&world.api, &who.token, &look).await?,
+            board: Board::default(),
+            seen: Vec::new(),
+        })
+    }
+
+    /// The next event; an error where the stream has ended.
+    async fn next(&mut self) -> anyhow::Result<&Seen> {
+        let seen = self.stream.next().await?;
+        let seen = seen.ok_or_else(|| anyhow::anyhow!("the stream has ended"))?;
+        self.board.apply(&seen);
+        self.seen.push(seen);
+        Ok(self.seen.last().expect("just pushed"))
+    }
+
+    /// Reads until `done` holds.
+    async fn until(&mut self, what: &str, done: impl Fn(&Self) -> bool) -> anyhow::Result<()> {
+        let end = Instant::now() + LONG;
+        while !done(self) {
+            let read = tokio::time::timeout_at(end, self.next()).await;
+            if read.is_err() {
+                anyhow::bail!("not within {LONG:?}: {what}: {:?}", self.board);
+            }
+            read??;
+        }
+        Ok(())
+    }
+
+    fn connections(&self, id: RowId) -> Option<u64> {
+        self.board.channel(id).map(|row| row.connections)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.board.now.as_ref().is_some_and(|now| now.complete)
+    }
+}
+
+fn direct(n: i64) -> ChannelId {
+    ChannelId::new(ChannelLetter::Direct, n).expect("from 1")
+}
+
+fn code(error: &HttpError) -> (u16, &'static str) {
+    let body = error.body().expect("the server's own error");
+    (body.status(), body.code.as_str())
+}
+
+#[tokio::test]
+async fn stream_shows_what_pods_have_to_those_who_may_see_it() -> anyhow::Result<()> {
+    let world = World::new("dashboard").await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let open = world.channel(ChannelKind::Public, &john, &[]).await?;
+    let hers = world.channel(ChannelKind::Private, &john, &[&mary]).await?;
+    let his = world.channel(ChannelKind::Private, &john, &[]).await?;
+    let fakes = Fakes::start(&world, 2).await?;
+    for (pod, channel, connections) in [
+        (1, open.id, 2),
+        (2, open.id, 3),
+        (1, hers.id, 4),
+        (2, his.id, 9),
+        (2, direct(77), 6),
+    ] {
+        fakes.set(pod, channel, connections);
+    }
+    assert_eq!(fakes.watched(), 0);
+    let mut look = Looking::open(&world, &mary, Look::default()).await?;
+    look.until("complete", Looking::is_complete).await?;
+    assert!(
+        matches!(look.seen[0], Seen::Snapshot(_)),
+        "a snapshot comes first"
+    );
+    let now = look.board.now.clone().expect("a snapshot");
+    assert_eq!(
+        (now.totals.pods, now.totals.channels, now.more),
+        (2, 4, 0),
+        "{now:?}"
+    );
+    let (private, all) = (RowId::Group(Group::Private), RowId::Group(Group::Direct));
+    let rows = |look: &Looking| {
+        [
+            RowId::Channel(open.id),
+            RowId::Channel(hers.id),
+            private,
+            all,
+        ]
+        .map(|row| look.connections(row))
+    };
+    assert_eq!(rows(&look), [Some(5), Some(4), Some(9), Some(6)]);
+    let text = serde_json::to_string(&now)?;
+    let foreign = his.name.clone().expect("a name");
+    assert!(!text.contains(&foreign) && !text.contains(&his.id.to_string()));
+    // A change comes as one.
+    fakes.set(1, open.id, 1);
+    fakes.set(2, direct(77), 0);
+    look.until("the change", |look| {
+        rows(look) == [Some(4), Some(4), Some(9), None]
+    })
+    .await?;
+    assert!(
+        look.seen[1..]
+            .iter()
+            .all(|seen| matches!(seen, Seen::Change(_)))
+    );
+    // Whoever enters or leaves a channel sees it, or does not.
+    let path = format!("/channels/{}/members/{}", hers.id, mary.id());
+    let (status, body) = world.send(Method::DELETE, &path, Some(&john), None).await?;
+    assert_eq!(status, 200, "{body}");
+    look.until("the row is gone", |look| {
+        rows(look) == [Some(4), None, Some(13), None]
+    })
+    .await?;
+    // The last one who goes ends it for all.
+    fakes.until_watched(2).await?;
+    let second = Looking::open(&world, &john, Look::default()).await?;
+    drop(look);
+    sleep(Duration::from_millis(700)).await;
+    assert_eq!(fakes.watched(), 2, "another one looks");
+    drop(second);
+    fakes.until_watched(0).await
+}
+
+#[tokio::test]
+async fn reports_that_were_lost_are_made_up_for() -> anyhow::Result<()> {
+    let world = World::new("dashboard-lost").await?;
+    let mary = world.caller("mary").await?;
+    let open = world.channel(ChannelKind::Public, &mary, &[]).await?;
+    let fakes = Fakes::start(&world, 2).await?;
+    let look = Look {
+        channel: Some(open.id),
+        ..Look::default()
+    };
+    let mut look = Looking::open(&world, &mary, look).await?;
+    look.until("complete", Looking::is_complete).await?;
+    let lose = || {
+        let mut pods = fakes.pods.lock();
+        pods.values_mut().for_each(|pod| pod.loses = true);
+    };
+    lose();
+    fakes.set(1, open.id, 3);
+    look.until("the count", |look| {
+        look.connections(RowId::Channel(open.id)) == Some(3)
+    })
+    .await?;
+    let metrics = reqwest::get(format!("{}/metrics", world.ops)).await?;
+    let metrics = metrics.text().await?;
+    let gaps = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("hubbub_api_dashboard_gaps_total "))
+        .unwrap_or_default();
+    assert!(gaps.parse::<u64>()? > 0, "{gaps}");
+    // Every subscription is cut, and what is said meanwhile is heard by nobody.
+    world
+        .env
+        .redis()
+        .command(&["CLIENT", "KILL", "TYPE", "pubsub"])
+        .await?;
+    lose();
+    fakes.set(2, open.id, 4);
+    look.until("the count", |look| {
+        look.connections(RowId::Channel(open.id)) == Some(7)
+    })
+    .await?;
+    look.until("the word that records were missed", |look| {
+        look.seen.contains(&Seen::Missed)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn records_pass_until_the_member_is_removed() -> anyhow::Result<()> {
+    let world = World::new("dashboard-records").await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let channel = world.channel(ChannelKind::Private, &john, &[&mary]).await?;
+    let fakes = Fakes::start(&world, 1).await?;
+    let look = Look {
+        channel: Some(channel.id),
+        ..Look::default()
+    };
+    let stranger = world.caller("frank").await?;
+    let refused = Looking::open(&world, &stranger, look.clone()).await;
+    assert_eq!(
+        code(&refused.err().expect("no member")),
+        (404, "channel_not_found")
+    );
+    let mut hers = Looking::open(&world, &mary, look.clone()).await?;
+    let mut his = Looking::open(&world, &john, look).await?;
+    for look in [&mut hers, &mut his] {
+        look.until("who listens", |look| {
+            look.seen.iter().any(|seen| matches!(seen, Seen::Live(_)))
+        })
+        .await?;
+    }
+    let has = |text: &'static str| {
+        move |look: &Looking| {
+            let mut seen = look.seen.iter();
+            seen.any(|seen| matches!(seen, Seen::Record(frame) if frame.contains(text)))
+        }
+    };
+    fakes.say(channel.id, &john, 1, "before").await?;
+    hers.until("a record", has("before")).await?;
+    his.until("a record", has("before")).await?;
+    let path = format!("/channels/{}/members/{}", channel.id, mary.id());
+    let (status, body) = world.send(Method::DELETE, &path, Some(&john), None).await?;
+    assert_eq!(status, 200, "{body}");
+    fakes.say(channel.id, &john, 2, "after").await?;
+    his.until("a record", has("after")).await?;
+    hers.until("the word that it is over", |look| {
+        look.seen.contains(&Seen::Left)
+    })
+    .await?;
+    fakes.say(channel.id, &john, 3, "later").await?;
+    his.until("a record", has("later")).await?;
+    // The rest of her stream goes on.
+    let open = world.channel(ChannelKind::Public, &john, &[]).await?;
+    fakes.set(1, open.id, 2);
+    hers.until("another channel", |look| {
+        look.connections(RowId::Channel(open.id)) == Some(2)
+    })
+    .await?;
+    assert!(!has("after")(&hers) && !has("later")(&hers));
+    Ok(())
+}
+
+#[tokio::test]
+async fn five_thousand_sockets_and_five_hundred_channels_stay_readable() -> anyhow::Result<()> {
+    let world = World::new("dashboard-big").await?;
+    let mary = world.caller("mary").await?;
+    let mut channels = Vec::new();
+    for _ in 0..500 {
+        channels.push(world.channel(ChannelKind::Public, &mary, &[]).await?.id);
+    }
+    let fakes = Fakes::start(&world, 5).await?;
+    let load = |extra: u64| {
+        for pod in 1..=5 {
+            for (n, channel) in (0..).zip(&channels) {
+                fakes.set(pod, *channel, 2 + n % 17 + extra);
+            }
+        }
+    };
+    load(0);
+    for pod in fakes.pods.lock().values_mut() {
+        pod.sockets = 1_000;
+    }
+    let look = Look {
+        top: Some(40),
+        ..Look::default()
+    };
+    let begun = Instant::now();
+    let mut look = Looking::open(&world, &mary, look).await?;
+    look.until("complete", Looking::is_complete).await?;
+    let took = begun.elapsed();
+    let now = look.board.now.clone().expect("a snapshot");
+    assert_eq!((now.totals.sockets, now.totals.channels), (5_000, 500));
+    assert_eq!((now.channels.len(), now.more), (40, 460));
+    assert_eq!(now.channels[0].connections, 90);
+    for round in 1..=5 {
+        load(round);
+        look.until("the change", |look| {
+            let now = look.board.now.as_ref();
+            now.is_some_and(|now| now.channels[0].connections == 90 + 5 * round)
+        })
+        .await?;
+    }
+    for seen in &look.seen {
+        let rows = match seen {
+            Seen::Snapshot(snapshot) => snapshot.channels.len(),
+            Seen::Change(change) => change.channels.len() + change.channels_gone.len(),
+            _ => 0,
+        };
+        assert!(rows <= 80, "{rows} rows in one event");
+    }
+    assert!(took < Duration::from_secs(3), "complete after {took:?}");
+    // All of them, page by page.
+    let mut found = Vec::new();
+    while let offset @ 0..500 = found.len() {
+        let path = format!("/api/connections?offset={offset}&limit=200");
+        let (status, page) = world.get(&path, &mary).await?;
+        assert_eq!((status, &page["total"]), (200, &500.into()), "{page}");
+        let items = page["items"].as_array().expect("rows");
+        found.extend(items.iter().map(|row| row["channel"].clone()));
+    }
+    found.sort_by_key(|id| id.to_string());
+    found.dedup();
+    assert_eq!(found.len(), 500);
+    Ok(())
+}
+
+#[tokio::test]
+async fn page_of_connections_watches_for_a_moment_alone() -> anyhow::Result<()> {
+    let world = World::new("dashboard-page").await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let open = world.channel(ChannelKind::Public, &john, &[]).await?;
+    let his = world.channel(ChannelKind::Private, &john, &[]).await?;
+    let fakes = Fakes::start(&world, 1).await?;
+    fakes.set(1, open.id, 2);
+    fakes.set(1, his.id, 3);
+    let (status, page) = world.get("/api/connections", &mary).await?;
+    assert_eq!((status, &page["complete"]), (200, &true.into()), "{page}");
+    assert_eq!(page["items"].as_array().map(Vec::len), Some(1), "{page}");
+    assert_eq!(page["items"][0]["connections"], 2);
+    let name = open.name.as_deref().expect("a name").to_uppercase();
+    for (query, expected) in [(name.as_str(), 1), ("%20nobody", 0)] {
+        let path = format!("/api/connections?name={query}");
+        assert_eq!(
+            world.get(&path, &john).await?.1["total"],
+            expected,
+            "{path}"
+        );
+    }
+    for bad in ["offset=-1", "limit=0", "limit=201", "offset=1000001"] {
+        let (status, body) = world.get(&format!("/api/connections?{bad}"), &mary).await?;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (400, &"invalid_field".into())
+        );
+    }
+    fakes.until_watched(0).await
+}
+
+#[tokio::test]
+async fn stream_goes_on_after_the_last_event_that_came() -> anyhow::Result<()> {
+    let world = World::new("dashboard-resume").await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let open = world.channel(ChannelKind::Public, &mary, &[]).await?;
+    let fakes = Fakes::start(&world, 1).await?;
+    fakes.set(1, open.id, 2);
+    // Somebody else looks all the time, so that the picture stays.
+    let mut other = Looking::open(&world, &john, Look::default()).await?;
+    other.until("complete", Looking::is_complete).await?;
+    let mut look = Looking::open(&world, &mary, Look::default()).await?;
+    look.until("complete", Looking::is_complete).await?;
+    let after = look.stream.last_id().map(str::to_owned);
+    let board = look.board.clone();
+    drop(look);
+    let metrics = format!("{}/metrics", world.ops);
+    eventually("one stream", || async {
+        let text = reqwest::get(&metrics).await.ok()?.text().await.ok()?;
+        let line = "hubbub_api_dashboard_streams 1";
+        text.lines().find(|found| *found == line).map(drop)
+    })
+    .await?;
+    fakes.set(1, open.id, 5);
+    let again = Look {
+        after,
+        ..Look::default()
+    };
+    let mut look = Looking::open(&world, &mary, again.clone()).await?;
+    look.board = board;
+    look.until("the change", |look| {
+        look.connections(RowId::Channel(open.id)) == Some(5)
+    })
+    .await?;
+    let snapshots = |look: &Looking| {
+        let seen = look.seen.iter();
+        seen.filter(|seen| matches!(seen, Seen::Snapshot(_)))
+            .count()
+    };
+    assert_eq!(snapshots(&look), 0, "{:?}", look.seen);
+    // What is not known, or another one's, begins with a snapshot.
+    for (who, after) in [(&john, again.after), (&mary, Some("nobody-7".to_owned()))] {
+        let look = Look {
+            after,
+            ..Look::default()
+        };
+        let mut look = Looking::open(&world, who, look).await?;
+        look.next().await?;
+        assert_eq!(snapshots(&look), 1);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn streams_are_bounded_and_a_drain_says_goodbye() -> anyhow::Result<()> {
+    let mut world = World::new("dashboard-bounds").await?;
+    let mary = world.caller("mary").await?;
+    let fakes = Fakes::start(&world, 1).await?;
+    for bad in ["top=0", "top=201", "channel=nobody"] {
+        let (status, body) = world.get(&format!("/api/events?{bad}"), &mary).await?;
+        assert_eq!(
+            (status, &body["error"]["code"]),
+            (400, &"invalid_field".into())
+        );
+    }
+    let (status, _) = world.send(Method::GET, "/api/events", None, None).await?;
+    assert_eq!(status, 401);
+    let mut all = Vec::new();
+    for _ in 0..200 {
+        all.push(Looking::open(&world, &mary, Look::default()).await?);
+    }
+    let refused = Looking::open(&world, &mary, Look::default()).await;
+    assert_eq!(code(&refused.err().expect("full")), (503, "overloaded"));
+    drop(all.pop());
+    eventually("room", || async {
+        Looking::open(&world, &mary, Look::default())
+            .await
+            .ok()
+            .map(drop)
+    })
+    .await?;
+    all.truncate(2);
+    let mut look = all.pop().expect("a stream");
+    look.until("complete", Looking::is_complete).await?;
+    world.lifecycle.begin_drain("test");
+    look.until("goodbye", |look| {
+        matches!(look.seen.last(), Some(Seen::Goodbye(_)))
+    })
+    .await?;
+    assert_eq!(look.stream.next().await?, None, "the stream ends in order");
+    let ended = timeout(LONG, world.running.join_next()).await?;
+    ended.expect("one task was begun")??;
+    fakes.until_watched(0).await
+}
