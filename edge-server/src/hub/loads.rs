@@ -79,3 +79,27 @@ impl Hub {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests::channel, *};
+
+    #[test]
+    fn nothing_is_noted_while_nobody_follows_and_what_is_too_much_comes_the_next_time() {
+        let hub = Hub::new(1_000);
+        let note = |n| hub.state.lock().note_load(channel(n));
+        note(1);
+        hub.follow_loads(true);
+        assert_eq!(hub.take_loads(9, &[]), Loads::default());
+        (1..=3).for_each(note);
+        let first = hub.take_loads(1, &[channel(3)]);
+        assert_eq!((first.channels.len(), first.more), (2, true));
+        let second = hub.take_loads(1, &[]);
+        assert_eq!((second.channels.len(), second.more), (1, false));
+        assert_ne!(first.channels[1], second.channels[0]);
+        note(1);
+        hub.follow_loads(false);
+        hub.follow_loads(true);
+        assert_eq!(hub.take_loads(9, &[]), Loads::default());
+    }
+}

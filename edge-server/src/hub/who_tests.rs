@@ -62,8 +62,11 @@ async fn run(streams: &Streams, steps: Vec<Step>) {
     let bus = FakeBus::new();
     let hubs: Vec<Hub> = (0..PODS).map(|_| Hub::new(1_000)).collect();
     let mut held = [false; PODS];
+    // What the dashboard would have been told, by pod.
+    let mut told: Vec<BTreeMap<ChannelId, u64>> = vec![BTreeMap::new(); PODS];
     for hub in &hubs {
         hub.resume_all();
+        hub.follow_loads(true);
     }
     let mut sockets: BTreeMap<(usize, usize), Arc<Socket>> = BTreeMap::new();
     let mut truth: BTreeSet<(usize, usize, i64)> = BTreeSet::new();
@@ -124,6 +127,20 @@ async fn run(streams: &Streams, steps: Vec<Step>) {
                 }
             }
             Step::Resume(_) => {}
+        }
+        for (n, hub) in hubs.iter().enumerate() {
+            let loads = hub.take_loads(usize::MAX, &[]);
+            told[n].extend(loads.channels);
+            let all: BTreeMap<ChannelId, u64> = hub.all_loads().channels.into_iter().collect();
+            let mut here: BTreeMap<ChannelId, u64> = BTreeMap::new();
+            for (_, _, number) in truth.iter().filter(|(pod, ..)| *pod == n) {
+                *here.entry(channel(*number)).or_default() += 1;
+            }
+            assert_eq!(all, here, "all that is listened to");
+            let told = told[n].iter().filter(|(_, count)| **count > 0);
+            assert!(told.eq(here.iter()), "what has changed adds up");
+            let open = sockets.keys().filter(|(pod, _)| *pod == n).count();
+            assert_eq!(loads.sockets, open as u64);
         }
         for number in 1..=CHANNELS {
             for (n, hub) in hubs.iter().enumerate() {
