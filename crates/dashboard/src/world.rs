@@ -183,7 +183,7 @@ impl World {
         wire.push_back(((self.now + delay).max(after), message));
     }
 
-    fn to_all_pods(&mut self, from: &PodId, message: &PodMessage) {
+    fn tell_pods(&mut self, from: &PodId, message: &PodMessage) {
         for to in self
             .pods
             .iter()
@@ -194,7 +194,7 @@ impl World {
         }
     }
 
-    fn to_dashboard(&mut self, from: &PodId, event: &DashboardEvent) {
+    fn tell_dashboard(&mut self, from: &PodId, event: &DashboardEvent) {
         let watching = self.apis.iter().filter(|api| api.runs && api.watching);
         for to in watching.map(|api| api.id.clone()).collect::<Vec<_>>() {
             self.send(from, &to, Message::Dashboard(event.clone()));
@@ -214,7 +214,7 @@ impl World {
     /// Once subscribed, an API server asks everybody.
     fn ask_all(&mut self, api: usize) {
         let (id, watch) = (self.apis[api].id.clone(), self.watch_of(api, true));
-        self.to_all_pods(&id, &PodMessage::Watch(watch));
+        self.tell_pods(&id, &PodMessage::Watch(watch));
         let now = self.now;
         self.apis[api].picture.asked_all(now);
         self.apis[api].next_renew = now + RENEW_EVERY_MS;
@@ -242,7 +242,7 @@ impl World {
                 generation: it.generation,
             };
             let id = it.id.clone();
-            self.to_all_pods(&id, &PodMessage::Unwatch(unwatch));
+            self.tell_pods(&id, &PodMessage::Unwatch(unwatch));
         }
     }
 
@@ -312,7 +312,7 @@ impl World {
             self.lives += 1;
             let id = self.pods[pod].id.clone();
             self.pods[pod] = Pod::new(id.clone(), self.lives, self.now);
-            self.to_dashboard(&id.clone(), &DashboardEvent::Started { pod: id });
+            self.tell_dashboard(&id.clone(), &DashboardEvent::Started { pod: id });
         }
     }
 
@@ -419,7 +419,7 @@ impl World {
         let rows = changed.into_iter().map(|id| pod.load(id)).collect();
         let has = pod.has();
         if let Some(report) = pod.reporter.report(now, has, rows) {
-            self.to_dashboard(&id, &DashboardEvent::Report(report));
+            self.tell_dashboard(&id, &DashboardEvent::Report(report));
         }
     }
 
@@ -441,7 +441,7 @@ impl World {
         if self.apis[at].next_renew <= now {
             self.apis[at].next_renew = now + RENEW_EVERY_MS;
             let watch = self.watch_of(at, false);
-            self.to_all_pods(&id, &PodMessage::Watch(watch));
+            self.tell_pods(&id, &PodMessage::Watch(watch));
         }
         if self.apis[at].next_list <= now {
             self.apis[at].next_list = now + LIST_EVERY_MS;
