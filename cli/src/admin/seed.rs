@@ -1,34 +1,23 @@
 use anyhow::Context as _;
-use hubbub_protocol::http::{Channel, ChannelKind, Role, User};
+use hubbub_protocol::{
+    EXAMPLE_USERS,
+    http::{Channel, ChannelKind, Role, User},
+};
 use hubbub_store::{Error, Store};
 
 use super::servers::say;
-
-/// The people of the examples; the subject of their tokens is the name.
-pub(super) const USERS: [&str; 10] = [
-    "John",
-    "Mary",
-    "Mike",
-    "Frank",
-    "Stephanie",
-    "Richard",
-    "Sonia",
-    "Charlie",
-    "Rowan",
-    "Victoria",
-];
 
 /// The channels of the examples: everybody is a member of both, John their admin.
 const CHANNELS: [&str; 2] = ["general", "Maths"];
 
 /// Creates what is absent of the examples.
 pub(super) async fn run(store: &Store) -> anyhow::Result<()> {
-    let mut users = Vec::with_capacity(USERS.len());
-    for name in USERS {
+    let mut users = Vec::with_capacity(EXAMPLE_USERS.len());
+    for name in EXAMPLE_USERS {
         let user = store.provision_user(name, name).await;
         users.push(user.with_context(|| format!("create user {name}"))?);
     }
-    say(&format!("users: {}", USERS.join(", ")))?;
+    say(&format!("users: {}", EXAMPLE_USERS.join(", ")))?;
     let Some(first) = users.first() else {
         return Ok(());
     };

@@ -37,7 +37,7 @@ pub use error::{ErrorBody, ErrorCode, ErrorReply, Outcome};
 pub use id::{ChannelId, ChannelLetter, DeviceId, IdError, MessageId, PodId, Seq, UserId};
 pub use mark::{MarkRecord, Receipt};
 pub use names::{
-    BusChannel, GROUP_DEFAULT, TOPIC_MARKS, TOPIC_MESSAGES, lease_key, marks_topic,
+    BusChannel, EXAMPLE_USERS, GROUP_DEFAULT, TOPIC_MARKS, TOPIC_MESSAGES, lease_key, marks_topic,
     pod_of_lease_key,
 };
 pub use partition::partition_of;

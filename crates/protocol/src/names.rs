@@ -15,6 +15,21 @@ pub fn marks_topic(topic: &str) -> String {
     }
 }
 
+/// The people of the examples, who are seeded in this order and may sign in by their place in it
+/// (from 1) where development sign-in is on. The subject of their tokens is the name.
+pub const EXAMPLE_USERS: [&str; 10] = [
+    "John",
+    "Mary",
+    "Mike",
+    "Frank",
+    "Stephanie",
+    "Richard",
+    "Sonia",
+    "Charlie",
+    "Rowan",
+    "Victoria",
+];
+
 /// Kafka consumer group of the consumers.
 pub const GROUP_DEFAULT: &str = "hubbub-consumer";
 
