@@ -112,7 +112,9 @@ pub(crate) async fn answer(
     let headers = response.headers_mut();
     origin.allow(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // The page's files say for themselves how long they may be kept.
+    let store = headers.entry(CACHE_CONTROL);
+    store.or_insert(HeaderValue::from_static("no-store"));
     if let Ok(id) = HeaderValue::try_from(format!("{:016x}", call.id)) {
         headers.insert("x-request-id", id);
     }

@@ -88,6 +88,11 @@ pub struct Config {
     #[arg(long, env = "HUBBUB_PROVISION_USERS")]
     pub provision_users: bool,
 
+    /// Let whoever asks act as one of the example users, who need not show anything for it: `POST
+    /// /ui/sign-in`, and `?id_user=` on the page. For development; needs --jwt-secret-file.
+    #[arg(long, env = "HUBBUB_DEV_SIGN_IN")]
+    pub dev_sign_in: bool,
+
     /// Sends a second and user.
     #[arg(long, env = "HUBBUB_SEND_RATE", default_value_t = 20.0)]
     pub send_rate: f64,
@@ -213,6 +218,7 @@ impl fmt::Debug for Config {
             .field("region", &self.region)
             .field("allowed_origins", &self.allowed_origins)
             .field("provision_users", &self.provision_users)
+            .field("dev_sign_in", &self.dev_sign_in)
             .field("max_connections", &self.max_connections)
             .finish_non_exhaustive()
     }

@@ -11,7 +11,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use crate::{
     Config, dashboard::Dashboard, metrics::Metrics, origin::Origins, reply::Failure,
-    waiters::Waiters,
+    sign_in::SignIn, waiters::Waiters,
 };
 
 /// Users that are known by subject, and whose requests are counted, at one time.
@@ -30,6 +30,8 @@ pub(crate) struct Context {
     pub(crate) clock: Clock,
     pub(crate) origins: Origins,
     pub(crate) provision_users: bool,
+    /// `None`: nobody signs in here.
+    pub(crate) sign_in: Option<SignIn>,
     pub(crate) metrics: Metrics,
     /// Ends before the bus and the log do: requests and what they have begun.
     pub(crate) work: Lifecycle,
@@ -48,6 +50,7 @@ pub(crate) struct Parts {
     pub(crate) dashboard: Dashboard,
     pub(crate) waiters: Waiters,
     pub(crate) verifier: Verifier,
+    pub(crate) sign_in: Option<SignIn>,
     pub(crate) metrics: Metrics,
     pub(crate) work: Lifecycle,
 }
@@ -66,6 +69,7 @@ impl Context {
             clock: Clock::system(),
             origins: Origins::new(config.allowed_origins.clone()),
             provision_users: config.provision_users,
+            sign_in: parts.sign_in,
             metrics: parts.metrics,
             work: parts.work,
             history: RateLimiter::new(rate(config.history_rate, config.history_burst), USERS),

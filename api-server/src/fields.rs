@@ -41,6 +41,20 @@ impl Fields {
             .field(field)
         })
     }
+
+    /// A whole number from 0 that must be there; digits in a string will do.
+    pub(crate) fn required_number(&self, field: &'static str) -> Result<u64, ErrorBody> {
+        let number = match self.0.get(field) {
+            None | Some(Value::Null) => {
+                let message = format!("{field} is missing: a number");
+                return Err(ErrorBody::new(ErrorCode::MissingField, message).field(field));
+            }
+            Some(Value::String(text)) => text.parse().ok(),
+            Some(value) => value.as_u64(),
+        };
+        let message = || format!("{field} must be a whole number");
+        number.ok_or_else(|| ErrorBody::new(ErrorCode::InvalidField, message()).field(field))
+    }
 }
 
 #[cfg(test)]
@@ -65,5 +79,23 @@ mod tests {
         let fields = Fields::read(br#"{"user":"U1","mood":[1]}"#).expect("an object");
         assert_eq!(fields.text("user"), Ok(Some("U1".to_owned())));
         assert_eq!(fields.text("other"), Ok(None));
+    }
+
+    #[test]
+    fn numbers_are_whole() {
+        let fields = Fields::read(br#"{"a":7,"b":"8","c":-1,"d":1.5,"e":"x","f":null}"#);
+        let fields = fields.expect("an object");
+        assert_eq!(fields.required_number("a"), Ok(7));
+        assert_eq!(fields.required_number("b"), Ok(8));
+        for (field, code) in [
+            ("c", ErrorCode::InvalidField),
+            ("d", ErrorCode::InvalidField),
+            ("e", ErrorCode::InvalidField),
+            ("f", ErrorCode::MissingField),
+            ("g", ErrorCode::MissingField),
+        ] {
+            let error = fields.required_number(field).expect_err(field);
+            assert_eq!((error.code, error.field.as_deref()), (code, Some(field)));
+        }
     }
 }

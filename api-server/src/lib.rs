@@ -1,5 +1,5 @@
 //! The HTTP API of Hubbub: channels, members, users, history, sending and changing, threads,
-//! receipts, who is here, and the live dashboard.
+//! receipts, who is here, and the live dashboard; and the pages in the browser that show it.
 //!
 //! Promises: every error is the same JSON object with the right status; an absent channel and a
 //! foreign one are told apart by nothing; membership is read from the primary after the history it
@@ -30,8 +30,10 @@ mod reply;
 mod route;
 mod routes;
 mod server;
+mod sign_in;
 mod startup;
 mod threads;
+mod ui;
 mod users;
 mod waiters;
 mod who;

@@ -33,11 +33,15 @@ pub(crate) enum Route {
     GetRoomUsers,
     GetEvents,
     GetConnections,
+    GetSignIn,
+    SignIn,
     OpenApi,
+    /// The pages and their files, which are no operation and not in [`Self::ALL`].
+    Ui,
 }
 
 impl Route {
-    pub(crate) const ALL: [Self; 29] = [
+    pub(crate) const ALL: [Self; 31] = [
         Self::ListChannels,
         Self::CreateChannel,
         Self::GetChannel,
@@ -66,6 +70,8 @@ impl Route {
         Self::GetRoomUsers,
         Self::GetEvents,
         Self::GetConnections,
+        Self::GetSignIn,
+        Self::SignIn,
         Self::OpenApi,
     ];
 
@@ -100,13 +106,18 @@ impl Route {
             Self::GetRoomUsers => "getRoomUsers",
             Self::GetEvents => "getEvents",
             Self::GetConnections => "getConnections",
+            Self::GetSignIn => "getSignIn",
+            Self::SignIn => "signIn",
             Self::OpenApi => "getOpenApi",
+            Self::Ui => "ui",
         }
     }
 
     pub(crate) fn method(self) -> Method {
         match self {
-            Self::CreateChannel | Self::SendMessage | Self::OpenDirect => Method::POST,
+            Self::CreateChannel | Self::SendMessage | Self::OpenDirect | Self::SignIn => {
+                Method::POST
+            }
             Self::AddMember | Self::AddReaction | Self::SetMarks => Method::PUT,
             Self::RemoveMember | Self::RemoveReaction | Self::DeleteMessage => Method::DELETE,
             Self::EditMessage | Self::ChangeMe | Self::ChangeUser => Method::PATCH,
@@ -140,7 +151,9 @@ impl Route {
             Self::GetRoomUsers => "/{room}/users",
             Self::GetEvents => "/api/events",
             Self::GetConnections => "/api/connections",
+            Self::GetSignIn | Self::SignIn => "/ui/sign-in",
             Self::OpenApi => "/openapi.json",
+            Self::Ui => "/ui/{page}",
         }
     }
 
@@ -269,13 +282,27 @@ impl Route {
                 E::CoreUnavailable,
             ],
             Self::GetConnections => &[E::InvalidField, E::CoreUnavailable],
-            Self::OpenApi => &[],
+            Self::GetSignIn => &[E::NotFound, E::CoreUnavailable],
+            Self::SignIn => &[
+                E::InvalidJson,
+                E::MissingField,
+                E::InvalidField,
+                E::NotFound,
+                E::UserNotFound,
+                E::BodyTooLarge,
+                E::UnsupportedMediaType,
+                E::CoreUnavailable,
+            ],
+            Self::OpenApi | Self::Ui => &[],
         }
     }
 
     /// Whether a token is needed.
     pub(crate) fn needs_token(self) -> bool {
-        self != Self::OpenApi
+        !matches!(
+            self,
+            Self::GetSignIn | Self::SignIn | Self::OpenApi | Self::Ui
+        )
     }
 
     /// Whether it brings something into the log, so that a failure may leave open whether it is

@@ -18,7 +18,7 @@ use crate::{
     direct, events, members, messages, openapi, origin, receipts,
     reply::{self, Failure},
     route::methods_at,
-    threads, users, who,
+    threads, ui, users, who,
 };
 
 /// The whole API. History and sending come first: they are what is asked most.
@@ -45,6 +45,8 @@ pub(crate) fn routes(
         .or(events::routes(context))
         .unify()
         .or(openapi::routes(context))
+        .unify()
+        .or(ui::routes(context))
         .unify()
         .or(who::room_routes(context))
         .unify()

@@ -20,6 +20,7 @@ use crate::{
     dashboard::Dashboard,
     metrics::Metrics,
     routes,
+    sign_in::SignIn,
     startup::{self, Attempt, Patience, StartError},
     waiters::{WAITERS, Waiters},
 };
@@ -70,6 +71,7 @@ struct AllMetrics {
 pub struct Api {
     config: Config,
     verifier: Verifier,
+    sign_in: Option<SignIn>,
     listener: TcpListener,
     addr: SocketAddr,
     ops: Ops,
@@ -96,6 +98,8 @@ impl Api {
         config.check(&mut mistakes);
         mistakes.take("--log", log);
         let verifier = mistakes.take("--jwt-secret-file", Verifier::load(&config.token));
+        let signer = config.dev_sign_in.then(|| SignIn::load(&config.token));
+        let sign_in = signer.and_then(|signer| mistakes.take("--dev-sign-in", signer));
         mistakes.finish().map_err(BindError::Mistakes)?;
         let Some(verifier) = verifier else {
             unreachable!("a verifier that is not there is a mistake");
@@ -122,6 +126,7 @@ impl Api {
         Ok(Self {
             config,
             verifier,
+            sign_in,
             listener,
             addr,
             ops,
@@ -164,6 +169,7 @@ impl Api {
         let Self {
             config,
             verifier,
+            sign_in,
             listener,
             addr,
             ops,
@@ -172,6 +178,12 @@ impl Api {
             pod,
         } = self;
         tracing::info!(%addr, ops.addr = %ops.addr(), pod = %pod, "starting");
+        if sign_in.is_some() {
+            tracing::warn!(
+                "development sign-in is on: whoever reaches this server may act as any of the \
+                 example users"
+            );
+        }
         ops.start(&lifecycle);
         let soft = lifecycle.soft();
 
@@ -201,6 +213,7 @@ impl Api {
             dashboard: bus.dashboard.clone(),
             waiters,
             verifier,
+            sign_in,
             metrics: metrics.api.clone(),
             work: work.clone(),
         };

@@ -136,7 +136,10 @@ pub(super) fn parameters(route: Route) -> Value {
         | Route::GetUnread
         | Route::GetMe
         | Route::ChangeMe
-        | Route::OpenApi => json!([]),
+        | Route::GetSignIn
+        | Route::SignIn
+        | Route::OpenApi
+        | Route::Ui => json!([]),
     }
 }
 
@@ -152,6 +155,7 @@ pub(super) fn request_schema(route: Route) -> Option<(&'static str, bool)> {
         Route::SetMarks => Some(("Mark", true)),
         Route::OpenDirect => Some(("NewDirect", true)),
         Route::ChangeMe | Route::ChangeUser => Some(("IdentityPatch", true)),
+        Route::SignIn => Some(("SignIn", true)),
         _ => None,
     }
 }
@@ -183,6 +187,8 @@ pub(super) fn success(route: Route) -> (&'static str, Value) {
         Route::GetMe | Route::GetUser => ("200", reference("User")),
         Route::GetEvents => ("200", reference("DashboardSnapshot")),
         Route::GetConnections => ("200", reference("ConnectionsPage")),
-        Route::OpenApi => ("200", json!({ "type": "object" })),
+        Route::GetSignIn => ("200", reference("ExampleUsers")),
+        Route::SignIn => ("200", reference("SignedIn")),
+        Route::OpenApi | Route::Ui => ("200", json!({ "type": "object" })),
     }
 }

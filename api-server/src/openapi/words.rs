@@ -127,6 +127,17 @@ pub(super) fn words(route: Route) -> (&'static str, &'static str) {
             "A page of the channels that somebody listens to now, of those that the caller may see: \
              those with most connections first.",
         ),
+        Route::GetSignIn => (
+            "Who may be chosen",
+            "The example users, where development sign-in is on; elsewhere there is no such \
+             address.",
+        ),
+        Route::SignIn => (
+            "Act as an example user",
+            "A token of that user, for whoever asks, where development sign-in is on; elsewhere \
+             there is no such address.",
+        ),
         Route::OpenApi => ("This document", "No token is needed."),
+        Route::Ui => ("The page", "For people."),
     }
 }

@@ -42,6 +42,26 @@ pub(super) fn schemas() -> Value {
             &["id_socket", "id_user"],
             json!({ "id_socket": { "type": "string" }, "id_user": reference("UserId") }),
         )),
+        "SignIn": object(
+            &["id_user"],
+            json!({ "id_user": { "type": "integer", "minimum": 1, "maximum": 10 } }),
+        ),
+        "SignedIn": object(
+            &["token", "user", "expires_ms"],
+            json!({
+                "token": { "type": "string" },
+                "user": reference("UserId"),
+                "expires_ms": { "type": "integer" },
+            }),
+        ),
+        "ExampleUsers": object(&["users"], json!({ "users": list(object(
+            &["id_user", "user", "name"],
+            json!({
+                "id_user": { "type": "integer" },
+                "user": reference("UserId"),
+                "name": { "type": "string" },
+            }),
+        )) })),
         "NewDirect": object(&["user"], json!({ "user": reference("UserId") })),
         "Direct": object(&["channel"], json!({ "channel": reference("ChannelId") })),
         "Mark": {

@@ -89,6 +89,9 @@ async fn run_foreground(dir: &Path, args: &UpArgs, screen: Screen) -> Result<Exi
     options.apis = args.apis.into();
     options.consumers = args.consumers.into();
     options.external = External::from_env()?;
+    // For the page: everything here is on loopback, and for development.
+    let sign_in = ("HUBBUB_DEV_SIGN_IN".to_owned(), "true".to_owned());
+    options.env.push(sign_in);
 
     let begin = Instant::now();
     screen.heading("Starting Hubbub");
@@ -176,6 +179,14 @@ fn welcome(stack: &Stack, screen: Screen, took: Duration) {
     say(format_args!(
         "  chat, API   {}   (WebSocket {})",
         at.front_url, at.ws_url
+    ));
+    say(format_args!(
+        "  page        {}/ui/Maths?id_user=1   (development sign-in is on: anybody here may be anybody)",
+        at.front_url
+    ));
+    say(format_args!(
+        "  dashboard   {}/ui/dashboard?id_user=1",
+        at.front_url
     ));
     say(format_args!("  stats       {}", at.stats_url));
     say(format_args!(
