@@ -54,18 +54,7 @@ pub struct World {
 
 impl World {
     /// The seeded users.
-    pub const USERS: [&str; 10] = [
-        "John",
-        "Mary",
-        "Mike",
-        "Frank",
-        "Stephanie",
-        "Richard",
-        "Sonia",
-        "Charlie",
-        "Rowan",
-        "Victoria",
-    ];
+    pub const USERS: [&str; 10] = hubbub_protocol::EXAMPLE_USERS;
 
     /// Starts a system with its own Redis, Postgres clusters and HAProxy, and the Kafka that all
     /// tests share. Limits on rates are lifted: they have tests of their own.
@@ -106,6 +95,8 @@ impl World {
             ("HUBBUB_REQUEST_RATE", "100000"),
             ("HUBBUB_REQUEST_BURST", "100000"),
             ("HUBBUB_DRAIN_DELAY_MS", "100"),
+            // The page's tests sign in by it; no other test asks.
+            ("HUBBUB_DEV_SIGN_IN", "true"),
         ] {
             options.env.push((key.to_owned(), value.to_owned()));
         }

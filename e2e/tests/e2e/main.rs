@@ -12,3 +12,7 @@ mod redis_loss;
 mod shard_down;
 mod slow;
 mod thousand;
+mod web_chat;
+mod web_dashboard;
+mod web_modules;
+mod web_page;
