@@ -86,7 +86,8 @@ pub enum Event {
     /// it is a channel like any that was joined: kept over reconnects until it is left.
     Direct(hubbub_protocol::Joined),
     /// A device came further in a direct channel, or another device of this user in any channel.
-    /// Live only: what is missed is in `GET /channels/{id}/receipts`.
+    /// Its cursors never go back here, whatever comes late. Live only: what is missed is in
+    /// `GET /channels/{id}/receipts`.
     Receipt(Receipt),
     /// Somebody is typing. Live only; good for a few seconds.
     Typing(Typing),

@@ -26,6 +26,7 @@ mod listening;
 mod marks;
 mod outbox;
 mod pacer;
+mod receipts;
 mod session;
 mod standing;
 mod view;

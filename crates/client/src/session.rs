@@ -16,6 +16,7 @@ use crate::{
     marks::Marks,
     outbox::{Next, Outbox},
     pacer::Pacer,
+    receipts::Receipts,
     standing::Standing,
 };
 
@@ -63,6 +64,7 @@ pub(crate) struct Session {
     /// Whether `synced` marks a channel as delivered.
     marks_delivered: bool,
     marks: Marks,
+    receipts: Receipts,
     watched: Standing<Vec<UserId>>,
     presence: Standing<PresenceState>,
     /// To be written, oldest first; forgotten with the connection.
@@ -95,6 +97,7 @@ impl Session {
             outbox: Outbox::new(limits.in_flight, backoff),
             marks_delivered,
             marks: Marks::default(),
+            receipts: Receipts::default(),
             watched: Standing::new(),
             presence: Standing::new(),
             typing: VecDeque::new(),
@@ -405,7 +408,10 @@ impl Session {
                 self.event(Event::Goodbye(goodbye));
             }
             ServerFrame::Joined(joined) => self.on_joined(joined),
-            ServerFrame::Receipt(receipt) => self.event(Event::Receipt(receipt)),
+            ServerFrame::Receipt(receipt) => {
+                let news = self.receipts.news(receipt);
+                news.into_iter().for_each(|r| self.event(Event::Receipt(r)));
+            }
             ServerFrame::Typing(typing) => {
                 if self.live(typing.channel).is_some() {
                     self.event(Event::Typing(typing));
