@@ -2,7 +2,7 @@
 
 macro_rules! mutants {
     ($($name:ident: [$($expected:literal),+], $sentence:literal;)*) => {
-        /// A mistake that can be planted. M12 and M14 break features that do not exist yet.
+        /// A mistake that can be planted. M14 breaks a feature that does not exist yet.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Mutant {
             $(#[doc = $sentence] $name,)*
@@ -48,6 +48,7 @@ mutants! {
     M9: ["A10"], "An edge keeps who belongs to a channel for 5 s, whatever it is told of removals.";
     M10: ["A6", "A8"], "A full outbox drops its oldest frame to make room.";
     M11: ["A11"], "The consumer sets its position without comparing it first, so that a zombie writes too.";
+    M12: ["A12"], "How far a device came is what its last mark says, whatever it had said before.";
     M13: ["A4"], "The API takes the bound of a page of history for its first row and skips one.";
     M15: ["A2", "A3", "A5"], "A message is published, with the seq that it will probably get, before the log has acknowledged it.";
     M16: ["A6", "A8"], "An announcement is applied although it starts above the horizon.";

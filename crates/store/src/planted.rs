@@ -4,7 +4,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use hubbub_mutant::{Mutant, planted};
-use hubbub_protocol::{ChannelId, Seq};
+use hubbub_protocol::{ChannelId, Receipt, Seq};
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
@@ -61,6 +61,40 @@ pub(crate) async fn set_position(conn: &mut PgConnection, step: &Move<'_>) -> sq
     .execute(conn)
     .await?;
     Ok(true)
+}
+
+/// M12: the cursors are what these marks say, even if they go back.
+pub(crate) async fn set_cursors(
+    conn: &mut PgConnection,
+    partition: i32,
+    next_offset: i64,
+    marks: &[Receipt],
+) -> sqlx::Result<()> {
+    let mut transaction = conn.begin().await?;
+    for mark in marks {
+        sqlx::query(
+            "insert into member_cursors (channel_id, user_id, device_id, delivered, read)
+             values ($1, $2, $3, $4, $5)
+             on conflict (channel_id, user_id, device_id) do update
+                 set delivered = excluded.delivered, read = excluded.read",
+        )
+        .bind(mark.channel.shard_key())
+        .bind(mark.user.number())
+        .bind(mark.device.as_str())
+        .bind(mark.delivered.to_db())
+        .bind(mark.read.to_db())
+        .execute(&mut *transaction)
+        .await?;
+    }
+    sqlx::query(
+        "insert into marks_position (partition, next_offset) values ($1, $2)
+         on conflict (partition) do update set next_offset = excluded.next_offset",
+    )
+    .bind(partition)
+    .bind(next_offset)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
 }
 
 impl Store {
