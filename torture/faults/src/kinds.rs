@@ -55,8 +55,9 @@ pub(crate) fn manner(kind: FaultKind) -> Manner {
             "Its devices come back through the other edges and resume with nothing lost or doubled \
              (P5, P6); sends without an answer are sent again and stay one message (P3).",
         ),
+        // HAProxy needs two to three seconds to notice; a shorter one nobody does.
         FaultKind::EdgeFreeze => (
-            2_500..=4_000,
+            3_500..=5_000,
             1_000,
             "HAProxy cuts its sockets after two to three seconds and they resume elsewhere (P6); when \
              it wakes up, its lapsed lease keeps it from relaying to anybody it should not (P8).",
