@@ -8,7 +8,10 @@ use tokio::{sync::watch, task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    board::Board,
     churn::Churn,
+    device::Identity,
+    direct::{Side, Talk, pairs},
     http_writer::HttpWriter,
     ledger::Ledger,
     pager::{Paged, page},
@@ -19,7 +22,7 @@ use crate::{
     setup::{ADMIN, People},
     system::System,
     visits::Visits,
-    workload::{Pace, Voice, Writer},
+    workload::{Pace, Person, Voice, Writer},
     writer::crash_now_and_then,
 };
 
@@ -46,6 +49,8 @@ pub struct Scene<'a> {
     pub recorder: &'a Recorder,
     /// What is said.
     pub ledger: &'a Arc<Ledger>,
+    /// What was said lately.
+    pub board: &'a Arc<Board>,
     /// Of all choices.
     pub seed: u64,
     /// When the calm begins.
@@ -82,6 +87,7 @@ impl Cast {
             _links: Vec::new(),
         };
         cast.readers(scene, &audience, stop)?;
+        cast.talks(scene, &audience, stop)?;
         cast.writers(scene, audience, bursts, stop)?;
         let http = scene.system.http_through("pager", &*cast.link(scene)?)?;
         let channels = scene.people.channels.clone();
@@ -149,6 +155,52 @@ impl Cast {
         }))
     }
 
+    /// Those who write to each other.
+    fn talks(
+        &mut self,
+        scene: &Scene<'_>,
+        audience: &Audience,
+        stop: &CancellationToken,
+    ) -> Result<()> {
+        let people = scene.people;
+        let pairs = pairs(&people.writers, &people.readers, scene.profile.http_writers);
+        for (n, ([one, other], after_ms)) in pairs.into_iter().enumerate() {
+            let sides = [
+                self.side(scene, audience, one)?,
+                self.side(scene, audience, other)?,
+            ];
+            let talk = Talk {
+                sides,
+                begins: scene.start + Duration::from_millis(after_ms),
+                directs: Arc::clone(&people.directs),
+                ledger: Arc::clone(scene.ledger),
+                board: Arc::clone(scene.board),
+                recorder: scene.recorder.clone(),
+                seed: scene.choices(5_000 + 2 * n as u64),
+            };
+            self.others.spawn(talk.run(stop.clone(), PATIENCE));
+        }
+        Ok(())
+    }
+
+    fn side(&mut self, scene: &Scene<'_>, audience: &Audience, who: Identity) -> Result<Side> {
+        let devices = audience.all_of(&who);
+        let voice = match devices.first() {
+            Some(device) => Voice::Socket(Arc::clone(device)),
+            None => {
+                let link = self.link(scene)?;
+                Voice::Http(HttpWriter::new(&who, link, scene.recorder.clone())?)
+            }
+        };
+        let http = scene.system.http_through(&who.name, &*self.link(scene)?)?;
+        Ok(Side {
+            who,
+            voice,
+            http,
+            devices,
+        })
+    }
+
     fn writers(
         &mut self,
         scene: &Scene<'_>,
@@ -178,9 +230,15 @@ impl Cast {
                 Voice::Socket(device) => device.name().to_owned(),
                 Voice::Http(_) => format!("{}.http", who.name),
             };
-            let ledger = Arc::clone(scene.ledger);
+            let (ledger, board) = (Arc::clone(scene.ledger), Arc::clone(scene.board));
             let (channels, busy) = (&people.channels, people.busy);
-            let writer = Writer::new(&name, voice, answering, channels, busy, ledger);
+            let person = Person {
+                name,
+                user: who.user,
+                answering,
+                changing: n % 2 == 1,
+            };
+            let writer = Writer::new(person, voice, channels, busy, ledger, board);
             let share = profile.messages / profile.writers as u64;
             let rest = profile.messages % profile.writers as u64;
             let pace = Pace {

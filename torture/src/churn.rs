@@ -17,6 +17,7 @@ use crate::{
     message,
     readers::is_ordered,
     recorder::Recorder,
+    wire::what,
     writer::Message,
 };
 
@@ -113,12 +114,16 @@ impl Churn {
                 let text = message::compose(*n, None, &message::pad(rng, 20));
                 let id = message::id_of(device.name(), *n);
                 *n += 1;
-                self.ledger.say(id, message::sum(&text));
-                let message = Message { channel, id, text };
+                let message = Message {
+                    channel,
+                    id,
+                    change: hubbub_client::Change::message(text),
+                };
+                self.ledger.say(id, what(&message.change));
                 // Cut off, it goes on trying; whatever comes of it stands in the history.
                 let sent = crate::writer::send(device, &message);
                 match timeout(REFUSAL, sent).await {
-                    Ok(_) => self.ledger.settle(),
+                    Ok(end) => self.ledger.end(end),
                     Err(_) => self.ledger.abandon(),
                 }
             } else if !device.listens(channel) {

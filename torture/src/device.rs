@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use hubbub_checker::{Event as Seen, history::Kind};
 use hubbub_client::{Client, Config, Event, Events, JoinOptions, Limits, TokenSource, Via, Wire};
-use hubbub_protocol::{Body, ChannelId, MessageId, Seq, UserId};
+use hubbub_protocol::{Body, ChannelId, ChannelLetter, MessageId, Seq, UserId};
 use hubbub_stack::Proxy;
 use parking_lot::Mutex;
 use tokio::{
@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    ledger::Ledger,
+    ledger::{Ledger, What},
     recorder::Recorder,
     wire::{WireLog, record_of},
 };
@@ -218,6 +218,7 @@ impl Device {
         // Past this the actor is as good as gone: its sends end with the client below.
         timeout(CLOSE, old.close()).await.ok();
         self.wire.lock().another_client();
+        self.state.lock().channels.clear();
         let config = config(
             &self.identity,
             &self.link,
@@ -327,17 +328,18 @@ fn on_event(
             to,
         } => {
             // The client names the message alone; its text came with the frame before.
-            let sum = ledger.sum_of(key.message_id);
+            let other = What {
+                sum: 0,
+                kind: Kind::Other,
+            };
+            let What { sum, kind } = ledger.what(key.message_id).unwrap_or(other);
             let record = hubbub_checker::history::Record {
                 channel: *channel,
                 seq: *to,
                 user: key.user,
                 id: key.message_id,
-                sum: sum.unwrap_or(0),
-                kind: match sum {
-                    Some(_) => Kind::Message,
-                    None => Kind::Other,
-                },
+                sum,
+                kind,
             };
             Some(Seen::Moved {
                 device: device(),
@@ -355,6 +357,20 @@ fn on_event(
                 }
             }
             None
+        }
+        // From here on it is a channel like those that the application has joined.
+        Event::Direct(joined) => {
+            state.lock().channels.insert(joined.channel, joined.head);
+            None
+        }
+        Event::Receipt(receipt) if receipt.channel.letter == ChannelLetter::Direct => {
+            Some(Seen::Status {
+                device: device(),
+                channel: receipt.channel,
+                of: receipt.device.to_string(),
+                delivered: receipt.delivered,
+                read: receipt.read,
+            })
         }
         Event::Synced { channel, seq } => {
             let mut state = state.lock();

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use hubbub_checker::Event;
-use hubbub_client::Backoff;
-use hubbub_protocol::{ErrorReply, SendMessage, UserId};
+use hubbub_client::{Backoff, Change};
+use hubbub_protocol::{ErrorReply, Seq, UserId};
 use hubbub_stack::Proxy;
 use rand::RngExt;
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use tokio::time::sleep;
 
@@ -45,7 +45,10 @@ pub struct HttpWriter {
 
 #[derive(Serialize)]
 struct Post<'a> {
-    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<Seq>,
     client_msg_id: hubbub_protocol::MessageId,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     retry: bool,
@@ -85,9 +88,13 @@ impl HttpWriter {
             } else {
                 self.attempt(message, retry).await
             };
-            let next = attempts.after(answer, &mut rand::rng());
-            match next {
-                Next::Done => return End::Settled,
+            match attempts.after(answer.0, &mut rand::rng()) {
+                Next::Done => {
+                    return match answer {
+                        (Answer::Ok, seq) => End::Stored(seq),
+                        _ => End::Refused,
+                    };
+                }
                 Next::Abandon => return End::Abandoned,
                 Next::Again { marked } => retry = marked,
             }
@@ -96,19 +103,10 @@ impl HttpWriter {
         }
     }
 
-    async fn attempt(&self, message: &Message, retry: bool) -> Answer {
+    /// What was answered, and the seq that it named.
+    async fn attempt(&self, message: &Message, retry: bool) -> (Answer, Option<Seq>) {
         let op = self.recorder.next_op();
-        self.recorder.record(invoke(
-            op,
-            self.user,
-            &SendMessage {
-                channel: message.channel,
-                text: message.text.clone(),
-                thread: None,
-                client_msg_id: Some(message.id),
-                retry,
-            },
-        ));
+        self.recorder.record(invoke(op, self.user, message, retry));
         let (event, answer) = match self.post(message, retry).await {
             Ok((status, body)) => judge(op, status, &body),
             // Without an answer nobody knows, whatever was or was not written.
@@ -117,33 +115,58 @@ impl HttpWriter {
                 (Event::Unknown { op, code }, Answer::Unknown)
             }
         };
+        let seq = match event {
+            Event::Ok { seq, .. } => seq,
+            _ => None,
+        };
         self.recorder.record(event);
-        answer
+        (answer, seq)
     }
 
     async fn post(&self, message: &Message, retry: bool) -> reqwest::Result<(StatusCode, String)> {
-        let url = format!(
-            "http://{}/channels/{}/messages",
-            self.link.addr(),
-            message.channel
-        );
+        let messages = format!("/channels/{}/messages", message.channel);
+        let (method, path, text, thread) = match &message.change {
+            Change::Message { text, thread } => (Method::POST, messages, Some(text), *thread),
+            Change::Edit { target, text } => {
+                let path = format!("{messages}/{target}");
+                (Method::PATCH, path, Some(text), None)
+            }
+            Change::Delete { target } => {
+                (Method::DELETE, format!("{messages}/{target}"), None, None)
+            }
+            Change::React {
+                target,
+                reaction,
+                remove,
+            } => {
+                let method = if *remove { Method::DELETE } else { Method::PUT };
+                // The suite's reactions are names, which need no escape.
+                let path = format!("{messages}/{target}/reactions/{reaction}");
+                (method, path, None, None)
+            }
+        };
+        let url = format!("http://{}{path}", self.link.addr());
         let body = Post {
-            text: &message.text,
+            text: text.map(String::as_str),
+            thread,
             client_msg_id: message.id,
             retry,
         };
-        let request = self.client.post(url).bearer_auth(&self.token).json(&body);
+        let request = self.client.request(method, url);
+        let request = request.bearer_auth(&self.token).json(&body);
         let response = request.send().await?;
         Ok((response.status(), response.text().await?))
     }
 }
 
 /// What two answers to copies of one message say together: one that is in the log is enough.
-fn both_say(answers: [Answer; 2]) -> Answer {
-    if answers.contains(&Answer::Ok) {
-        Answer::Ok
-    } else if answers.contains(&Answer::Unknown) {
-        Answer::Unknown
+fn both_say(answers: [(Answer, Option<Seq>); 2]) -> (Answer, Option<Seq>) {
+    let said = |answer| answers.iter().any(|(said, _)| *said == answer);
+    if said(Answer::Ok) {
+        // Which copy is kept nobody says.
+        (Answer::Ok, None)
+    } else if said(Answer::Unknown) {
+        (Answer::Unknown, None)
     } else {
         answers[0]
     }
@@ -175,15 +198,15 @@ fn judge(op: u64, status: StatusCode, body: &str) -> (Event, Answer) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hubbub_protocol::Seq;
 
     const OK: &str = r#"{"channel":"C000000005","message_id":"00000000-0000-0000-0000-000000000007","seq":9,"ts_ms":1}"#;
 
     #[test]
     fn a_copy_in_the_log_settles_both() {
-        let later = Answer::Rejected { retryable: true };
-        assert_eq!(both_say([later, Answer::Ok]), Answer::Ok);
-        assert_eq!(both_say([Answer::Unknown, later]), Answer::Unknown);
+        let later = (Answer::Rejected { retryable: true }, None);
+        let (ok, unknown) = ((Answer::Ok, Some(Seq(9))), (Answer::Unknown, None));
+        assert_eq!(both_say([later, ok]), (Answer::Ok, None));
+        assert_eq!(both_say([unknown, later]), unknown);
         assert_eq!(both_say([later, later]), later);
     }
 

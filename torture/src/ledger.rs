@@ -5,13 +5,25 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use hubbub_checker::history::Kind;
 use hubbub_protocol::MessageId;
 use parking_lot::Mutex;
+
+use crate::writer::End;
+
+/// What a record is and says, as it was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct What {
+    /// CRC-32 of the text or the reaction.
+    pub sum: u32,
+    /// What it is, and about which message.
+    pub kind: Kind,
+}
 
 /// Every message of every writer, and how many have their last answer.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    sums: Mutex<HashMap<MessageId, u32>>,
+    said_by_id: Mutex<HashMap<MessageId, What>>,
     said: AtomicU64,
     settled: AtomicU64,
     abandoned: AtomicU64,
@@ -19,9 +31,17 @@ pub struct Ledger {
 
 impl Ledger {
     /// A message is about to be sent for the first time.
-    pub fn say(&self, id: MessageId, sum: u32) {
-        self.sums.lock().insert(id, sum);
+    pub fn say(&self, id: MessageId, what: What) {
+        self.said_by_id.lock().insert(id, what);
         self.said.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It will not be sent again.
+    pub fn end(&self, end: End) {
+        match end {
+            End::Stored(_) | End::Refused => self.settle(),
+            End::Abandoned => self.abandon(),
+        }
     }
 
     /// It has its last answer.
@@ -35,10 +55,10 @@ impl Ledger {
         self.settle();
     }
 
-    /// The sum of a message's text; `None` for what is no message of this run.
+    /// What was sent under an id; `None` for what is of no writer of this run.
     #[must_use]
-    pub fn sum_of(&self, id: MessageId) -> Option<u32> {
-        self.sums.lock().get(&id).copied()
+    pub fn what(&self, id: MessageId) -> Option<What> {
+        self.said_by_id.lock().get(&id).copied()
     }
 
     /// Messages said, and those of them that wait for their last answer.

@@ -7,12 +7,15 @@
 //! seed interleave alike: the schedule is the same, the machine is not.
 
 pub mod attempts;
+pub mod board;
 pub mod cast;
 pub mod churn;
 pub mod cli;
 pub mod device;
+pub mod direct;
 pub mod facts;
 pub mod files;
+pub mod habits;
 pub mod http_writer;
 pub mod judge;
 pub mod ledger;

@@ -118,6 +118,7 @@ pub async fn play(
         people: &people,
         recorder: &recorder,
         ledger: &ledger,
+        board: &Arc::default(),
         seed: order.seed,
         start,
     };

@@ -133,6 +133,18 @@ impl Audience {
         self.readers.iter().filter(mine).map(Arc::clone).collect()
     }
 
+    /// The devices of one user, who may be a writer.
+    #[must_use]
+    pub fn all_of(&self, who: &Identity) -> Vec<Arc<Device>> {
+        let mine = |device: &&Arc<Device>| device.user() == who.user;
+        let writers = self.writers.iter().map(|(device, _)| device);
+        writers
+            .chain(&self.readers)
+            .filter(mine)
+            .map(Arc::clone)
+            .collect()
+    }
+
     /// Those who come in the middle, as a task.
     pub fn come_late(
         &self,

@@ -77,7 +77,10 @@ pub async fn run(order: &Order, dir: &RunDir) -> Result<Outcome> {
         commit: facts::commit(),
         machine: facts::machine(),
         began_unix_ms,
-        command: format!("./dev torture --profile {name} --seed {}", order.seed),
+        command: match order.faults {
+            Some(_) => format!("./dev torture replay {}", dir.path().display()),
+            None => format!("./dev torture --profile {name} --seed {}", order.seed),
+        },
         left_out: played.left_out.clone(),
         errors: played.errors.clone(),
         ..Run::default()

@@ -12,7 +12,8 @@ use hubbub_protocol::{
 };
 
 use crate::{
-    device::Identity, profile::Profile, recorder::Recorder, system::System, visits::ROOMS,
+    device::Identity, direct::Directs, profile::Profile, recorder::Recorder, system::System,
+    visits::ROOMS,
 };
 
 /// Calls under way at the same time.
@@ -45,10 +46,12 @@ pub struct People {
     pub busy: ChannelId,
     /// Beside these: each is visited once.
     pub rooms: Vec<ChannelId>,
+    /// Between two users each.
+    pub directs: Arc<Directs>,
 }
 
 impl People {
-    /// Every channel in which something is said.
+    /// Every channel in which something is said, direct ones apart.
     pub fn everywhere(&self) -> impl Iterator<Item = ChannelId> + '_ {
         let beside = self.rooms.iter().chain([&self.busy]);
         self.channels.iter().chain(beside).copied()
@@ -126,6 +129,7 @@ pub async fn people(system: &System, profile: &Profile, recorder: &Recorder) -> 
         channels,
         busy,
         rooms,
+        directs: Arc::default(),
     })
 }
 

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
+use hubbub_client::Change;
 use hubbub_protocol::ChannelId;
 use rand::{SeedableRng, rngs::SmallRng};
 use tokio::{
@@ -16,11 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    device::Device,
-    http_writer::HttpWriter,
-    ledger::Ledger,
-    message,
-    writer::{End, Message},
+    device::Device, http_writer::HttpWriter, ledger::Ledger, message, wire::what, writer::Message,
 };
 
 /// Rooms that are visited in one round: several times what the checker takes for chance.
@@ -71,19 +68,14 @@ impl Visits {
                 n += 1;
                 self.device.join(*room, None, false).await?;
                 sleep(MOMENT).await;
-                self.ledger.say(id, message::sum(&text));
-                let (voice, ledger) = (Arc::clone(&voice), Arc::clone(&self.ledger));
                 let said = Message {
                     channel: *room,
                     id,
-                    text,
+                    change: Change::message(text),
                 };
-                sends.spawn(async move {
-                    match voice.send(&said).await {
-                        End::Settled => ledger.settle(),
-                        End::Abandoned => ledger.abandon(),
-                    }
-                });
+                self.ledger.say(id, what(&said.change));
+                let (voice, ledger) = (Arc::clone(&voice), Arc::clone(&self.ledger));
+                sends.spawn(async move { ledger.end(voice.send(&said).await) });
                 sleep(BETWEEN).await;
             }
         }

@@ -4,15 +4,15 @@ use std::collections::{HashMap, HashSet};
 
 use hubbub_checker::{
     Event,
-    history::{Device, Kind, Record},
+    history::{Cursor, Device, Kind, Record},
 };
-use hubbub_client::WireEvent;
+use hubbub_client::{Change, WireEvent};
 use hubbub_protocol::{
-    Body, ChannelId, ClientFrame, ErrorBody, JoinReply, MessageReply, Outcome, RequestId,
-    SendMessage, Seq, ServerFrame, UserId,
+    Body, ChannelId, ChannelLetter, ClientFrame, ErrorBody, JoinReply, MessageReply, Outcome,
+    RequestId, Seq, ServerFrame, UserId,
 };
 
-use crate::message;
+use crate::{ledger::What, message, writer::Message};
 
 /// One device's side of the wire: which request is which, over its connections. No I/O.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub struct WireLog {
     pending: HashMap<RequestId, Pending>,
     /// Channels that the application has left, and no join was written since.
     left: HashSet<ChannelId>,
+    /// Direct channels that its client listens to.
+    direct: HashSet<ChannelId>,
 }
 
 #[derive(Debug)]
@@ -37,6 +39,9 @@ enum Pending {
         ordered: bool,
     },
     Send {
+        op: u64,
+    },
+    Mark {
         op: u64,
     },
 }
@@ -53,12 +58,14 @@ impl WireLog {
             open: false,
             pending: HashMap::new(),
             left: HashSet::new(),
+            direct: HashSet::new(),
         }
     }
 
     /// The device has another client, whose connections count from 1 again.
     pub fn another_client(&mut self) {
         self.before = self.connection;
+        self.direct.clear();
     }
 
     /// The application says that it listens no more.
@@ -72,6 +79,7 @@ impl WireLog {
     /// joined again on a new connection before it took the application's word.
     #[must_use]
     pub fn gone(&mut self, channel: ChannelId) -> Option<Event> {
+        self.direct.remove(&channel);
         let known = self.left.remove(&channel);
         (!known).then(|| self.left_event(channel))
     }
@@ -147,6 +155,10 @@ impl WireLog {
                 let pending = reply_to.and_then(|id| self.pending.remove(&id));
                 match pending {
                     Some(Pending::Send { op }) => record(answer(op, result)),
+                    Some(Pending::Mark { op }) if result.is_ok() => {
+                        record(Event::MarkAnswered { op });
+                    }
+                    Some(Pending::Mark { .. }) | None => {}
                     Some(Pending::Join {
                         channel,
                         since,
@@ -168,16 +180,39 @@ impl WireLog {
                             });
                         }
                     }
-                    None => {}
                 }
             }
+            ServerFrame::Joined(joined) => self.on_direct(joined, record),
             ServerFrame::Pong
             | ServerFrame::Goodbye(_)
             | ServerFrame::Receipt(_)
             | ServerFrame::Typing(_)
             | ServerFrame::Presence(_)
-            | ServerFrame::Joined(_)
             | ServerFrame::Unknown(_) => {}
+        }
+    }
+
+    /// The server has joined the device to a direct channel. Its client takes that for a join the
+    /// first time, and from then on asks by itself, with its cursor.
+    fn on_direct(&mut self, joined: hubbub_protocol::Joined, record: &mut dyn FnMut(Event)) {
+        let channel = joined.channel;
+        if let Some(with) = joined.with {
+            record(Event::Direct {
+                user: self.user,
+                with,
+                channel,
+            });
+        }
+        if self.direct.insert(channel) {
+            record(Event::Joined {
+                device: self.device.clone(),
+                connection: self.connection,
+                channel,
+                since: None,
+                head: joined.head,
+                recovered: true,
+                ordered: false,
+            });
         }
     }
 
@@ -215,18 +250,35 @@ impl WireLog {
             // Noted when the application said it: nothing is handed on from then on, and the frame
             // may be held back until the next connection.
             ClientFrame::Leave { .. }
-            | ClientFrame::Edit(_)
-            | ClientFrame::Delete(_)
-            | ClientFrame::Reaction(_)
-            | ClientFrame::Mark(_)
             | ClientFrame::Typing { .. }
             | ClientFrame::Presence { .. }
             | ClientFrame::Watch { .. }
             | ClientFrame::Ping => {}
-            ClientFrame::Message(message) => {
+            // Of direct channels alone: in the others every device marks all the time.
+            ClientFrame::Mark(mark) if mark.channel.letter == ChannelLetter::Direct => {
                 let op = next_op();
-                self.pending.insert(id, Pending::Send { op });
-                record(invoke(op, self.user, &message));
+                self.pending.insert(id, Pending::Mark { op });
+                record(Event::MarkAsked {
+                    op,
+                    channel: mark.channel,
+                    cursor: Cursor {
+                        of: device,
+                        delivered: mark.delivered.unwrap_or_default(),
+                        read: mark.read.unwrap_or_default(),
+                    },
+                    waits: false,
+                });
+            }
+            ClientFrame::Mark(_) => {}
+            frame @ (ClientFrame::Message(_)
+            | ClientFrame::Edit(_)
+            | ClientFrame::Delete(_)
+            | ClientFrame::Reaction(_)) => {
+                if let Some((message, retry)) = brought(frame) {
+                    let op = next_op();
+                    self.pending.insert(id, Pending::Send { op });
+                    record(invoke(op, self.user, &message, retry));
+                }
             }
         }
     }
@@ -253,23 +305,86 @@ impl WireLog {
     }
 }
 
+/// What a change is and says, as it is sent.
+#[must_use]
+pub fn what(change: &Change) -> What {
+    let (text, kind) = match change {
+        Change::Message { text, thread } => {
+            (text.as_str(), thread.map_or(Kind::Message, Kind::Reply))
+        }
+        Change::Edit { target, text } => (text.as_str(), Kind::Edit(*target)),
+        Change::Delete { target } => ("", Kind::Delete(*target)),
+        Change::React {
+            target,
+            reaction,
+            remove: false,
+        } => (reaction.as_str(), Kind::React(*target)),
+        Change::React {
+            target, reaction, ..
+        } => (reaction.as_str(), Kind::Unreact(*target)),
+    };
+    let sum = message::sum(text);
+    What { sum, kind }
+}
+
 /// The beginning of an attempt.
 #[must_use]
-pub fn invoke(op: u64, user: UserId, message: &SendMessage) -> Event {
-    let id = message.client_msg_id;
+pub fn invoke(op: u64, user: UserId, message: &Message, retry: bool) -> Event {
+    let What { sum, kind } = what(&message.change);
+    let answers = match &message.change {
+        Change::Message { text, .. } => message::answers(text),
+        _ => None,
+    };
     Event::Invoke {
         op,
         record: Record {
             channel: message.channel,
             seq: Seq::ZERO,
             user,
-            id: id.expect("every message of this suite has an id of its own"),
-            sum: message::sum(&message.text),
-            kind: Kind::Message,
+            id: message.id,
+            sum,
+            kind,
         },
-        answers: message::answers(&message.text),
-        retry: message.retry,
+        answers,
+        retry,
     }
+}
+
+/// What a request brings into the log, and whether it says that it is a resend; `None` for any
+/// other, and for one without an id of its own, which nothing in this suite sends.
+fn brought(frame: ClientFrame) -> Option<(Message, bool)> {
+    let (channel, id, retry, change) = match frame {
+        ClientFrame::Message(it) => {
+            let (text, thread) = (it.text, it.thread);
+            let change = Change::Message { text, thread };
+            (it.channel, it.client_msg_id, it.retry, change)
+        }
+        ClientFrame::Edit(it) => {
+            let (target, text) = (it.target, it.text);
+            let change = Change::Edit { target, text };
+            (it.channel, it.client_msg_id, it.retry, change)
+        }
+        ClientFrame::Delete(it) => {
+            let change = Change::Delete { target: it.target };
+            (it.channel, it.client_msg_id, it.retry, change)
+        }
+        ClientFrame::Reaction(it) => {
+            let change = Change::React {
+                target: it.target,
+                reaction: it.reaction,
+                remove: it.remove,
+            };
+            (it.channel, it.client_msg_id, it.retry, change)
+        }
+        _ => return None,
+    };
+    let id = id?;
+    let message = Message {
+        channel,
+        id,
+        change,
+    };
+    Some((message, retry))
 }
 
 /// The end of an attempt, by its reply. What is not said to be rejected is unknown (P2).
@@ -297,16 +412,22 @@ pub fn answer(op: u64, result: Result<Box<str>, ErrorBody>) -> Event {
 #[must_use]
 pub fn record_of(seq: Seq, body: &Body) -> Record {
     let key = body.key();
-    let (sum, kind) = match body {
-        Body::Message { text, .. } => (message::sum(text), Kind::Message),
-        Body::MemberJoined { .. }
-        | Body::MemberLeft { .. }
-        | Body::MessageChanged { .. }
-        | Body::MessageDeleted { .. }
-        | Body::ReactionAdded { .. }
-        | Body::ReactionRemoved { .. }
-        | Body::IdentityChange { .. } => (0, Kind::Other),
+    let (text, kind) = match body {
+        Body::Message { text, thread, .. } => {
+            (text.as_str(), thread.map_or(Kind::Message, Kind::Reply))
+        }
+        Body::MessageChanged { target, text, .. } => (text.as_str(), Kind::Edit(*target)),
+        Body::MessageDeleted { target, .. } => ("", Kind::Delete(*target)),
+        Body::ReactionAdded {
+            target, reaction, ..
+        } => (reaction.as_str(), Kind::React(*target)),
+        Body::ReactionRemoved {
+            target, reaction, ..
+        } => (reaction.as_str(), Kind::Unreact(*target)),
+        Body::IdentityChange { .. } => ("", Kind::Identity),
+        Body::MemberJoined { .. } | Body::MemberLeft { .. } => ("", Kind::Other),
     };
+    let sum = message::sum(text);
     Record {
         channel: body.channel(),
         seq,

@@ -9,7 +9,8 @@ use std::{
 };
 
 use hubbub_checker::history::Device as DeviceName;
-use hubbub_protocol::{ChannelId, MessageId};
+use hubbub_client::Change;
+use hubbub_protocol::{ChannelId, MessageId, UserId};
 use rand::{Rng, RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
@@ -19,10 +20,13 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    board::Board,
     device::Device,
+    habits,
     http_writer::HttpWriter,
     ledger::Ledger,
     message,
+    wire::what,
     writer::{self, End, Message},
     zipf::Zipf,
 };
@@ -53,17 +57,40 @@ pub enum Voice {
     Http(HttpWriter),
 }
 
+impl Voice {
+    /// Says something until the answer is definite, or it is given up. Takes as long as it takes:
+    /// the caller bounds it.
+    pub async fn say(&self, message: &Message) -> End {
+        match self {
+            Self::Socket(device) => writer::send(device, message).await,
+            Self::Http(http) => http.send(message).await,
+        }
+    }
+}
+
+/// Who a writer is, and what it does beside saying something.
+#[derive(Debug)]
+pub struct Person {
+    /// Of what is said.
+    pub name: String,
+    /// The user.
+    pub user: UserId,
+    /// Answers what its device hears.
+    pub answering: bool,
+    /// Edits, deletes, reacts and replies in threads, too.
+    pub changing: bool,
+}
+
 /// One writer.
 #[derive(Debug)]
 pub struct Writer {
-    name: String,
+    person: Person,
     voice: Voice,
-    /// Answers what its device hears.
-    answering: bool,
     n: AtomicU64,
     channels: Vec<(ChannelId, Arc<Semaphore>)>,
     busy: (ChannelId, Arc<Semaphore>),
     ledger: Arc<Ledger>,
+    board: Arc<Board>,
 }
 
 /// When a writer writes.
@@ -83,23 +110,23 @@ impl Writer {
     /// In these channels, by popularity, and in the busy one while there is a burst.
     #[must_use]
     pub fn new(
-        name: &str,
+        person: Person,
         voice: Voice,
-        answering: bool,
         channels: &[ChannelId],
         busy: ChannelId,
         ledger: Arc<Ledger>,
+        board: Arc<Board>,
     ) -> Arc<Self> {
         let places = |count| Arc::new(Semaphore::new(count));
         let channels = channels.iter().map(|c| (*c, places(IN_FLIGHT)));
         Arc::new(Self {
-            name: name.to_owned(),
+            person,
             voice,
-            answering,
             n: AtomicU64::new(0),
             channels: channels.collect(),
             busy: (busy, places(IN_FLIGHT_BUSY)),
             ledger,
+            board,
         })
     }
 
@@ -163,7 +190,7 @@ impl Writer {
         silent: usize,
         rng: &mut impl Rng,
     ) -> Option<(ChannelId, Option<MessageId>, OwnedSemaphorePermit)> {
-        if self.answering
+        if self.person.answering
             && rng.random_bool(ANSWERS)
             && let Voice::Socket(device) = &self.voice
             && let Some((channel, id)) = device.take_heard()
@@ -195,20 +222,25 @@ impl Writer {
         sends: &mut JoinSet<()>,
     ) {
         let n = self.n.fetch_add(1, Ordering::Relaxed);
-        let text = message::compose(n, answers, &message::pad(rng, bytes));
-        let id = message::id_of(&self.name, n);
-        self.ledger.say(id, message::sum(&text));
-        let message = Message { channel, id, text };
+        let (pad, user) = (message::pad(rng, bytes), self.person.user);
+        // An answer is one, and a burst is to be long.
+        let plain = answers.is_some() || bytes >= BURST_PAD_BYTES || !self.person.changing;
+        let change = match plain {
+            true => None,
+            false => habits::change(&self.board, channel, user, (n, &pad), rng),
+        };
+        let plain = || Change::message(message::compose(n, answers, &pad));
+        let message = Message {
+            channel,
+            id: message::id_of(&self.person.name, n),
+            change: change.unwrap_or_else(plain),
+        };
+        self.ledger.say(message.id, what(&message.change));
         let writer = Arc::clone(self);
         sends.spawn(async move {
-            let end = match &writer.voice {
-                Voice::Socket(device) => writer::send(device, &message).await,
-                Voice::Http(http) => http.send(&message).await,
-            };
-            match end {
-                End::Settled => writer.ledger.settle(),
-                End::Abandoned => writer.ledger.abandon(),
-            }
+            let end = writer.voice.say(&message).await;
+            writer.ledger.end(end);
+            habits::note(&writer.board, writer.person.user, &message, end);
             drop(place);
         });
     }

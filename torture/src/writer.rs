@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use hubbub_client::{Client, Refused, SendError};
-use hubbub_protocol::{ChannelId, MessageId, Outcome};
+use hubbub_client::{Change, Client, Refused, SendError};
+use hubbub_protocol::{ChannelId, MessageId, Outcome, Seq};
 use rand::RngExt;
 use tokio::{
     sync::{mpsc, watch},
@@ -37,16 +37,18 @@ pub struct Message {
     pub channel: ChannelId,
     /// Its identity.
     pub id: MessageId,
-    /// What it says.
-    pub text: String,
+    /// What it says, or does to a message.
+    pub change: Change,
 }
 
 /// How a message ended for its writer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
-    /// With a definite answer.
-    Settled,
-    /// With none.
+    /// It is in the log; the seq, if the answer named it.
+    Stored(Option<Seq>),
+    /// It was refused for good.
+    Refused,
+    /// With no definite answer.
     Abandoned,
 }
 
@@ -57,10 +59,14 @@ pub async fn send(device: &Device, message: &Message) -> End {
     let mut clients = device.clients();
     loop {
         let client = clients.borrow_and_update().clone();
-        let sent = client.send_as(message.channel, &*message.text, message.id, marked);
+        let sent = client.change_as(message.channel, message.change.clone(), message.id, marked);
+        let mut seq = None;
         let answer = match sent {
             Ok(handle) => match handle.wait().await {
-                Ok(_) => Answer::Ok,
+                Ok(sent) => {
+                    seq = sent.seq;
+                    Answer::Ok
+                }
                 Err(SendError::Refused(_)) => Answer::Rejected { retryable: false },
                 Err(SendError::Ended { outcome, .. }) => match outcome {
                     Outcome::Rejected => Answer::Rejected { retryable: true },
@@ -71,7 +77,8 @@ pub async fn send(device: &Device, message: &Message) -> End {
             Err(Refused::Text(_) | Refused::Reaction(_)) => Answer::Rejected { retryable: false },
         };
         match attempts.after(answer, &mut rand::rng()) {
-            Next::Done => return End::Settled,
+            Next::Done if answer == Answer::Ok => return End::Stored(seq),
+            Next::Done => return End::Refused,
             Next::Abandon => return End::Abandoned,
             Next::Again { marked: again } => marked = again,
         }

@@ -24,10 +24,55 @@ pub type Device = String;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Something that was said: these are invoked and answered.
+    /// Something that was said. This and all that names a message is invoked and answered.
     Message,
+    /// A message in the thread below this one.
+    Reply(Seq),
+    /// Gives this message another text.
+    Edit(Seq),
+    /// Takes this message away.
+    Delete(Seq),
+    /// Gives this message a reaction.
+    React(Seq),
+    /// Takes a reaction to this message back.
+    Unreact(Seq),
+    /// A user has another identity.
+    Identity,
     /// A record of another kind (membership), which takes a seq like any other.
     Other,
+}
+
+impl Kind {
+    /// The message that it is about: the root, for a reply.
+    #[must_use]
+    pub fn about(self) -> Option<Seq> {
+        match self {
+            Self::Reply(seq)
+            | Self::Edit(seq)
+            | Self::Delete(seq)
+            | Self::React(seq)
+            | Self::Unreact(seq) => Some(seq),
+            Self::Message | Self::Identity | Self::Other => None,
+        }
+    }
+
+    /// Whether it is a message, in a thread or not.
+    #[must_use]
+    pub fn is_message(self) -> bool {
+        matches!(self, Self::Message | Self::Reply(_))
+    }
+
+    /// Whether the writers of a run send it, so that every one has an attempt.
+    #[must_use]
+    pub fn is_sent(self) -> bool {
+        !matches!(self, Self::Identity | Self::Other)
+    }
+
+    /// Whether history shows it without being asked for every kind of record.
+    #[must_use]
+    pub fn is_shown(self) -> bool {
+        self.is_message() || self == Self::Other
+    }
 }
 
 /// The identity of a record and what it says.
@@ -41,7 +86,8 @@ pub struct Record {
     pub user: UserId,
     /// Its identity, with channel and user.
     pub id: MessageId,
-    /// CRC-32 (IEEE) of the text; 0 for other kinds.
+    /// CRC-32 (IEEE) of the text, or of the reaction; 0 for what has none, and for a text that was
+    /// taken away. A message that comes from the store has the text that it has by then.
     pub sum: u32,
     /// What it is.
     pub kind: Kind,
@@ -55,6 +101,65 @@ pub enum Via {
     Live,
     /// As part of a catch-up.
     CatchUp,
+}
+
+/// The thread below a message, as it is shown.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Thread {
+    /// Replies that are not deleted.
+    pub count: u64,
+    /// The last reply, even if it was deleted.
+    pub last: Seq,
+    /// Who took part, as far as it is told.
+    pub users: Vec<UserId>,
+}
+
+/// What edits, deletions, reactions and replies have made of a message, as somebody shows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct State {
+    /// CRC-32 of the text; 0 once it was deleted.
+    pub sum: u32,
+    /// Whether it was deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// The edit whose text it is, and which edit of the message that is, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub edited: Option<(Seq, u32)>,
+    /// The reactions by the time of their first: CRC-32 of each, and who gave it, first to last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<(u32, Vec<UserId>)>,
+    /// The thread below it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<Thread>,
+    /// What it said before, oldest first, as the record that said so and CRC-32; absent where
+    /// nobody asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Vec<(Seq, u32)>>,
+}
+
+/// How far a direct message came on its way to a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Accepted, and not in the store yet.
+    None,
+    /// In the channel.
+    Sent,
+    /// It reached the device.
+    Delivered,
+    /// It was seen there.
+    Read,
+}
+
+/// How far a device came in a channel.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cursor {
+    /// Whose.
+    pub of: Device,
+    /// Delivered through this seq.
+    pub delivered: Seq,
+    /// Read through this seq.
+    pub read: Seq,
 }
 
 /// A change of a membership.
@@ -343,6 +448,46 @@ pub enum Event {
         done: bool,
     },
 
+    // Direct channels and marks.
+    /// A user was told which direct channel is that with another: answered to `POST /direct`, or
+    /// by a `joined` frame.
+    Direct {
+        /// Who was told.
+        user: UserId,
+        /// With whom.
+        with: UserId,
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// A device says how far it came.
+    MarkAsked {
+        /// Number of the attempt, unique in the run, of one sequence with the writers'.
+        op: u64,
+        /// Where.
+        channel: ChannelId,
+        /// Which device came so far.
+        cursor: Cursor,
+        /// The answer comes only when the log has it (HTTP); over the WebSocket it says no more
+        /// than that the mark is on its way.
+        waits: bool,
+    },
+    /// It was answered with `ok`.
+    MarkAnswered {
+        /// The attempt.
+        op: u64,
+    },
+    /// How far a message came on its way to each device, as a server answered it.
+    Told {
+        /// Who asked: one asker's answers come one after the other.
+        asker: Device,
+        /// The channel.
+        channel: ChannelId,
+        /// The message.
+        seq: Seq,
+        /// By device; of a user without any there is nothing.
+        devices: Vec<(Device, Delivery)>,
+    },
+
     // Faults.
     /// A fault begins.
     FaultStarted(Fault),
@@ -376,8 +521,7 @@ pub enum Event {
         /// What.
         record: Record,
     },
-    /// All of a channel's history as one API server gave it; only messages of kind `message` and
-    /// `other` that history shows, ascending.
+    /// All of a channel's history as one API server gave it, ascending.
     Page {
         /// The API server.
         server: String,
@@ -387,8 +531,31 @@ pub enum Event {
         paging: Paging,
         /// Rows a page.
         limit: u32,
+        /// Records of every kind were asked for, and not only what people read.
+        #[serde(default)]
+        every: bool,
         /// What was read.
         entries: Vec<(Seq, MessageId)>,
+    },
+    /// A message as it is at the end.
+    Shown {
+        /// The API server, or `sql` for what its row says.
+        server: String,
+        /// Where.
+        channel: ChannelId,
+        /// Which.
+        seq: Seq,
+        /// What became of it.
+        state: State,
+    },
+    /// How far the devices of a channel came at the end.
+    Cursors {
+        /// The API server, or `sql`.
+        server: String,
+        /// Where.
+        channel: ChannelId,
+        /// All devices that ever marked anything.
+        cursors: Vec<Cursor>,
     },
     /// The consumer's own counts of a partition.
     Counts {
@@ -430,13 +597,13 @@ pub enum Event {
         /// The line.
         text: String,
     },
-    /// The delivery status of a direct message on a device, as shown to its sender.
+    /// How far a device came, as another was told of it (a receipt, as its client hands it on).
     Status {
-        /// The sender's device that saw it.
+        /// The device that saw it.
         device: Device,
         /// The channel.
         channel: ChannelId,
-        /// The recipient's device.
+        /// The device that came further.
         of: Device,
         /// Delivered through this seq.
         delivered: Seq,

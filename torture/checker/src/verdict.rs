@@ -13,9 +13,11 @@ pub enum Assertion {
     A2,
     /// Duplicate.
     A3,
-    /// Inconsistent read: history differs by server, direction or page size, from SQL or the log.
+    /// Inconsistent read: history differs by server, direction or page size, from SQL or the log; or
+    /// a message is not what its edits, deletion, reactions and replies make of it.
     A4,
-    /// Inconsistent offset: an id with two seqs, a seq with two ids.
+    /// Inconsistent offset: an id with two seqs, a seq with two ids, two users with two direct
+    /// channels.
     A5,
     /// Skipped or nonmonotonic delivery.
     A6,
@@ -25,7 +27,8 @@ pub enum Assertion {
     A8,
     /// Not a linearizable append.
     A9,
-    /// New enemy: something reached a removed user, or an added one lacks something.
+    /// New enemy: something reached a removed user, or a stranger in a direct channel, or an added
+    /// one lacks something.
     A10,
     /// Conservation: the log's records are not rows, duplicates and dead letters to the unit.
     A11,

@@ -200,6 +200,7 @@ impl Hubbub {
                 channel: *channel,
                 paging: Paging::Forward,
                 limit: u32::try_from(PAGE).unwrap_or(u32::MAX),
+                every: false,
                 entries,
             });
         }

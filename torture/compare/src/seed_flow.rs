@@ -129,6 +129,7 @@ impl SeedFlow {
                 channel,
                 paging: Paging::Forward,
                 limit: u32::MAX,
+                every: false,
                 entries,
             });
         }

@@ -246,3 +246,153 @@ fn connections_go_on_counting_with_another_client() {
         "{events:?}"
     );
 }
+
+#[test]
+fn changes_are_attempts_of_their_kind() {
+    let mut tape = Tape::new();
+    tape.open(1);
+    let frame = |id: u64, rest: &str| {
+        format!(r#"{{"id":{id},"channel":"C000000005","client_msg_id":"{ID}",{rest}}}"#)
+    };
+    for (id, rest, kind, sum) in [
+        (
+            1,
+            r#""type":"edit","target":7,"text":"123456789","retry":true"#,
+            Kind::Edit(Seq(7)),
+            0xcbf4_3926,
+        ),
+        (2, r#""type":"delete","target":7"#, Kind::Delete(Seq(7)), 0),
+        (
+            3,
+            r#""type":"reaction","target":7,"reaction":"123456789""#,
+            Kind::React(Seq(7)),
+            0xcbf4_3926,
+        ),
+        (
+            4,
+            r#""type":"reaction","target":7,"reaction":"123456789","remove":true"#,
+            Kind::Unreact(Seq(7)),
+            0xcbf4_3926,
+        ),
+        (
+            5,
+            r#""type":"message","thread":7,"text":"123456789""#,
+            Kind::Reply(Seq(7)),
+            0xcbf4_3926,
+        ),
+    ] {
+        let events = tape.output(&frame(id, rest));
+        let [
+            Event::Invoke {
+                op,
+                record,
+                answers: None,
+                retry,
+            },
+        ] = &events[..]
+        else {
+            panic!("{events:?}");
+        };
+        assert_eq!((*op, *retry), (id, id == 1));
+        assert_eq!((record.kind, record.sum), (kind, sum));
+    }
+    let ok = format!(
+        r#"{{"reply_to":2,"ok":true,"channel":"C000000005","message_id":"{ID}","seq":9,"ts_ms":5}}"#
+    );
+    let seq = Some(Seq(9));
+    assert_eq!(tape.input(&ok), [Event::Ok { op: 2, seq }]);
+}
+
+#[test]
+fn what_is_sent_and_what_comes_of_it_have_one_sum() {
+    let mut tape = Tape::new();
+    tape.open(1);
+    let common = format!(
+        r#""channel":"C000000005","message_id":"{ID}","user":"U000000001","target":7,"ts_ms":1"#
+    );
+    for (rest, kind, sum) in [
+        (
+            r#""type":"message_changed","text":"123456789""#,
+            Kind::Edit(Seq(7)),
+            0xcbf4_3926,
+        ),
+        (
+            r#""type":"message_changed","text":"""#,
+            Kind::Edit(Seq(7)),
+            0,
+        ),
+        (r#""type":"message_deleted""#, Kind::Delete(Seq(7)), 0),
+        (
+            r#""type":"reaction_added","reaction":"123456789""#,
+            Kind::React(Seq(7)),
+            0xcbf4_3926,
+        ),
+        (
+            r#""type":"reaction_removed","reaction":"123456789""#,
+            Kind::Unreact(Seq(7)),
+            0xcbf4_3926,
+        ),
+    ] {
+        let events = tape.input(&format!(r#"{{"seq":9,{rest},{common}}}"#));
+        let [Event::Wire { record, .. }] = &events[..] else {
+            panic!("{events:?}");
+        };
+        assert_eq!((record.kind, record.sum), (kind, sum));
+    }
+}
+
+#[test]
+fn a_direct_channel_is_joined_once_by_the_server_and_then_by_the_client() {
+    let joined = r#"{"type":"joined","channel":"D000000007","head":12,"with":"U000000002"}"#;
+    let mut tape = Tape::new();
+    tape.open(1);
+    let events = tape.input(joined);
+    assert!(
+        matches!(
+            events[..],
+            [
+                Event::Direct { .. },
+                Event::Joined {
+                    since: None,
+                    head: Some(Seq(12)),
+                    recovered: true,
+                    ..
+                }
+            ]
+        ),
+        "{events:?}"
+    );
+    tape.on(1, WireEvent::Closed(None));
+    // From now on its client asks by itself.
+    tape.open(2);
+    assert!(matches!(tape.input(joined)[..], [Event::Direct { .. }]));
+    tape.log.another_client();
+    assert_eq!(tape.input(joined).len(), 2, "it knows nothing");
+}
+
+#[test]
+fn marks_of_direct_channels_are_asked_and_answered() {
+    let mut tape = Tape::new();
+    tape.open(1);
+    let asked =
+        tape.output(r#"{"id":1,"type":"mark","channel":"D000000007","delivered":9,"read":4}"#);
+    let expected = Event::MarkAsked {
+        op: 1,
+        channel: "D000000007".parse().expect("an id"),
+        cursor: Cursor {
+            of: "reader-1.0".to_owned(),
+            delivered: Seq(9),
+            read: Seq(4),
+        },
+        waits: false,
+    };
+    assert_eq!(asked, [expected]);
+    let other = r#"{"id":2,"type":"mark","channel":"C000000005","delivered":9}"#;
+    assert_eq!(tape.output(other), []);
+    let answered = tape.input(r#"{"reply_to":1,"ok":true,"channel":"D000000007"}"#);
+    assert_eq!(answered, [Event::MarkAnswered { op: 1 }]);
+    assert_eq!(
+        tape.input(r#"{"reply_to":2,"ok":true,"channel":"C000000005"}"#),
+        []
+    );
+}

@@ -2,6 +2,7 @@
 
 use crate::{
     findings::Findings,
+    history::Kind,
     index::{Index, NEVER, Outcome, What},
 };
 
@@ -24,6 +25,11 @@ pub(super) fn count(index: &Index, findings: &mut Findings) {
     findings.count("log_records", of(index.log.len()));
     findings.count("dead_letters", of(index.dead.len()));
     findings.count("pages", of(index.pages.len()));
+    kinds(index, findings);
+    findings.count("direct_channels", direct_channels(index));
+    findings.count("marks", of(index.marks.len()));
+    findings.count("statuses", of(index.statuses.len() + index.told.len()));
+    findings.count("without_effect", index.fold.without_effect);
     let faults = &index.faults.windows;
     findings.count("faults", of(faults.len()));
     let vacuous = faults.iter().filter(|w| !w.seen).count();
@@ -32,6 +38,27 @@ pub(super) fn count(index: &Index, findings: &mut Findings) {
     findings.count("faults_without_end", of(endless));
     findings.count("not_recovered", 0);
     findings.count("replies_by_repair", 0);
+}
+
+/// The rows that are no plain messages.
+fn kinds(index: &Index, findings: &mut Findings) {
+    for row in &index.rows {
+        let name = match index.message(row.message).kind {
+            Kind::Reply(_) => "replies_in_threads",
+            Kind::Edit(_) => "edits",
+            Kind::Delete(_) => "deletions",
+            Kind::React(_) | Kind::Unreact(_) => "reactions",
+            Kind::Message | Kind::Identity | Kind::Other => continue,
+        };
+        findings.count(name, 1);
+    }
+}
+
+fn direct_channels(index: &Index) -> u64 {
+    let mut channels: Vec<u32> = index.directs.iter().map(|direct| direct.channel).collect();
+    channels.sort_unstable();
+    channels.dedup();
+    channels.len() as u64
 }
 
 fn sends(index: &Index, findings: &mut Findings) {

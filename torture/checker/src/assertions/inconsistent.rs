@@ -2,8 +2,8 @@
 //! directions and for every size of pages; and each row's seq is the place in the log of the
 //! first record with its id.
 //!
-//! The API serves a row of every kind, messages and memberships alike, and hides none: a page is
-//! held against all rows of its channel.
+//! Asked for every kind, the API hides no row; otherwise it shows messages and memberships. A page
+//! is held against all rows of its channel that it has to show.
 
 use crate::{
     Assertion,
@@ -43,9 +43,9 @@ fn ascending(index: &Index, page: &Page, findings: &mut Findings) {
 
 /// Names the first place where the two differ: what follows it differs for the same reason.
 fn equal(index: &Index, page: &Page, findings: &mut Findings) {
-    let rows = index.rows_of(page.channel);
+    let shown = |row: &&Row| page.every || index.message(row.message).kind.is_shown();
     let mut entries = page.entries.iter();
-    for row in rows {
+    for row in index.rows_of(page.channel).iter().filter(shown) {
         let id = index.id(row.message);
         let entry = entries.next();
         if entry.is_some_and(|(seq, of)| seq.0 == row.seq && *of == id) {

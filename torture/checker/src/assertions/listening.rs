@@ -164,8 +164,11 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                     let join = stream.joins[join as usize];
                     match &mut span {
                         Some(span) if join.goes_on() && span.start().is_some() => {
-                            span.joined = fact.at;
-                            span.connection = fact.connection;
+                            // Who is cut while the final reads go on was there when they began.
+                            if fact.at <= index.finally() {
+                                span.joined = fact.at;
+                                span.connection = fact.connection;
+                            }
                         }
                         _ => {
                             done.extend(span.take().map(closed));

@@ -2,9 +2,10 @@
 //! `replay`, and never a shadow; and nobody is handed a reply before what it answers, except where
 //! that had to be repaired (contract P4). What plain joins swapped on the wire is counted.
 //!
-//! That a message came late by repair is told in two ways: it looks like a repair on the wire (see
-//! [`super::repaired`]), or it came more than [`LATE_US`] after its sender had the `ok` or after
-//! the first device had it.
+//! That a message came late by repair is told in five ways: it looks like a repair on the wire
+//! (see [`super::repaired`]), it came behind a `replay`, it is a shadow, so that its row's copy was
+//! lost, it came when it was stored already (an ordered join had it), which no live message does, or
+//! it came more than [`LATE_US`] after its sender had the `ok` or after the first device had it.
 
 use std::collections::HashMap;
 
@@ -19,6 +20,8 @@ use super::{point::Point, repaired};
 const A6: Assertion = Assertion::A6;
 /// Live messages reach every healthy edge much sooner.
 const LATE_US: u64 = 100_000;
+/// One edge hears that something was stored so much before another.
+const APART_US: u64 = 5_000;
 
 pub(super) fn check(index: &Index, findings: &mut Findings) {
     let mut flags = Vec::new();
@@ -98,6 +101,8 @@ struct Replies<'a> {
     index: &'a Index,
     /// When any device had each message on the wire first.
     first: Vec<u64>,
+    /// When an ordered join had each message first: it was stored by then.
+    stored: Vec<u64>,
     /// The stream in which a message was handed on last.
     given: Vec<u32>,
     /// When each message came on the wire last, and whether as a repair; of this stream alone if
@@ -111,15 +116,28 @@ struct Replies<'a> {
 impl<'a> Replies<'a> {
     fn new(index: &'a Index) -> Self {
         let mut first = vec![NEVER; index.messages.len()];
-        for fact in index.streams.iter().flat_map(|s| &s.facts) {
-            if let What::Wire { message, .. } = fact.what {
-                let first = &mut first[message as usize];
-                *first = fact.at.min(*first);
+        let mut stored = first.clone();
+        for stream in &index.streams {
+            let mut ordered = false;
+            for fact in &stream.facts {
+                match fact.what {
+                    What::Joined(join) => ordered = stream.joins[join as usize].ordered,
+                    What::Wire { message, .. } => {
+                        let first = &mut first[message as usize];
+                        *first = fact.at.min(*first);
+                        if ordered {
+                            let stored = &mut stored[message as usize];
+                            *stored = fact.at.min(*stored);
+                        }
+                    }
+                    _ => {}
+                }
             }
         }
         Self {
             index,
             first,
+            stored,
             given: vec![0; index.messages.len()],
             came: vec![(0, NEVER, false); index.messages.len()],
             now: 0,
@@ -132,18 +150,25 @@ impl<'a> Replies<'a> {
         // What has never come by the end is skipped, which is another finding.
         self.early.clear();
         let mut point = Point::default();
-        let mut replies = 0;
+        let (mut replies, mut catching_up) = (0, false);
         for (fact, repaired) in stream.facts.iter().zip(flags) {
             match fact.what {
                 What::Joined(join) => {
                     let join = stream.joins[join as usize];
+                    catching_up = join.goes_on();
                     if point.get().is_none() || !join.goes_on() {
                         point = Point::of(&join);
                     }
                 }
-                What::Replay(_) | What::Synced(_) => point.learn(fact),
-                What::Wire { message, .. } => {
-                    self.came[message as usize] = (self.now, fact.at, *repaired);
+                What::Replay(_) | What::Synced(_) => {
+                    catching_up = matches!(fact.what, What::Replay(_));
+                    point.learn(fact);
+                }
+                What::Wire { message, seq } => {
+                    // Where a shadow came first, the row's own copy was lost on the way.
+                    let lost = seq != self.index.message(message).kept;
+                    let repaired = *repaired || catching_up || lost;
+                    self.came[message as usize] = (self.now, fact.at, repaired);
                 }
                 What::Given { message, .. } => {
                     self.given[message as usize] = self.now;
@@ -172,7 +197,8 @@ impl<'a> Replies<'a> {
         let (mark, at, repaired) = self.came[answered as usize];
         let message = self.index.message(answered);
         let reference = message.acked.min(self.first[answered as usize]);
-        let late = mark == self.now && at > reference.saturating_add(LATE_US);
+        let stored = at.saturating_add(APART_US) >= self.stored[answered as usize];
+        let late = mark == self.now && (stored || at > reference.saturating_add(LATE_US));
         if late || (mark == self.now && repaired) {
             findings.count("replies_by_repair", early.len() as u64);
             return;

@@ -1,10 +1,10 @@
 //! A2, phantom, aborted and corrupt read: the store holds nothing that nobody sent or that was
-//! rejected, no device received what the store has not, and a text is the same everywhere.
+//! rejected, no device received what the store has not, and a text is the same everywhere, or what
+//! an edit or a deletion has made of it by then (see [`crate::index::Fold::explains`]).
 
 use crate::{
     Assertion,
     findings::Findings,
-    history::Kind,
     index::{Index, What},
 };
 
@@ -17,7 +17,7 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
 fn stored(index: &Index, findings: &mut Findings) {
     for row in &index.rows {
         let message = index.message(row.message);
-        if message.kind == Kind::Message && message.attempts == 0 {
+        if message.kind.is_sent() && message.attempts == 0 {
             findings.broken(Assertion::A2, "phantom", Some(row.at), || {
                 let (name, seq) = (index.named(row.message), row.seq);
                 format!("{name} is in the store with seq {seq} and nobody sent it")
@@ -58,11 +58,13 @@ pub(super) fn corrupt(index: &Index, findings: &mut Findings) {
     for corrupt in &index.corrupt {
         findings.broken(Assertion::A2, "corrupt read", Some(corrupt.at), || {
             format!(
-                "{} has the sum {:08x} as it was first seen, and {:08x} {}",
+                "{} is {:?} with the sum {:08x} as it was first seen, and {:?} with {:08x} {}",
                 index.named(corrupt.message),
+                index.message(corrupt.message).kind,
                 index.message(corrupt.message).sum,
+                corrupt.kind,
                 corrupt.sum,
-                corrupt.seen
+                corrupt.seen.words()
             )
         });
     }

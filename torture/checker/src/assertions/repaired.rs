@@ -4,8 +4,9 @@
 //! one step: on the wire they stand together. A live message has its `synced` only after the
 //! consumer stored it, which takes a transaction. So a record is taken for a repair if an
 //! ascending run of records that ends in a `synced` of at least their seqs begins or goes on with
-//! it, each within [`TOGETHER_US`] of the next. In a busy moment a live message may look like one:
-//! the flag only ever excuses and counts, it accuses nobody.
+//! it, each within [`TOGETHER_US`] of the next. In a busy moment a live message may look like one,
+//! and a repair whose `synced` waits for the next tick of its edge looks like none: the flag only
+//! ever excuses and counts, it accuses nobody.
 
 use crate::index::{Stream, What};
 

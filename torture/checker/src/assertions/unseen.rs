@@ -26,7 +26,8 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
         }
         let device = &index.devices[stream.device as usize];
         let connection = device.connected(index.finally());
-        if connection.is_some_and(|c| c.number != span.connection) {
+        // A listening that began on a later one began during the final reads.
+        if connection.is_some_and(|c| c.number > span.connection) {
             findings.broken(A7, "not joined again", Some(span.joined), || {
                 let place = index.place(stream);
                 format!("{place} is connected at the end and was not joined again")

@@ -12,8 +12,9 @@ use crate::{
 use super::{
     Index,
     facts::{
-        Attempt, Connection, Corrupt, Counts, Device, Fact, Gauge, Join, LogLine, Logged,
-        Membership, Message, NEVER, NONE, Outcome, Page, Row, Status, Stream, What,
+        Attempt, Connection, Corrupt, Counts, Cursor, Device, Direct, Fact, Gauge, Join, LogLine,
+        Logged, Mark, Membership, Message, NEVER, NONE, Outcome, Page, Row, Seen, Shown, Status,
+        Stream, Told, What,
     },
     finish::finish,
 };
@@ -25,6 +26,7 @@ pub(super) struct Builder {
     message_numbers: HashMap<(u32, u32, MessageId), u32>,
     attempt_numbers: HashMap<u64, u32>,
     membership_numbers: HashMap<u64, u32>,
+    mark_numbers: HashMap<u64, u32>,
     /// Answers: who, and what by its id alone, since a writer names no user.
     answers: Vec<(u32, MessageId)>,
 }
@@ -126,7 +128,7 @@ impl Builder {
                 connection,
                 record,
             } => {
-                let message = self.record(at, &record, "on the wire");
+                let message = self.record(at, &record, Seen::OnTheWire);
                 let seq = record.seq.0;
                 let what = What::Wire { message, seq };
                 self.fact(at, &device, connection, record.channel, what);
@@ -136,7 +138,7 @@ impl Builder {
                 record,
                 via,
             } => {
-                let message = self.record(at, &record, "handed on");
+                let message = self.record(at, &record, Seen::HandedOn);
                 let what = What::Given {
                     message,
                     seq: record.seq.0,
@@ -145,7 +147,7 @@ impl Builder {
                 self.fact(at, &device, 0, record.channel, what);
             }
             Event::Moved { device, record, .. } => {
-                let message = self.record(at, &record, "moved");
+                let message = self.record(at, &record, Seen::Moved);
                 let seq = record.seq.0;
                 self.fact(at, &device, 0, record.channel, What::Moved { message, seq });
             }
@@ -190,7 +192,7 @@ impl Builder {
                 offset,
                 record,
             } => {
-                let message = record.map_or(NONE, |r| self.record(at, &r, "in the log"));
+                let message = record.map_or(NONE, |r| self.record(at, &r, Seen::InTheLog));
                 self.index.log.push(Logged {
                     partition,
                     offset,
@@ -200,12 +202,13 @@ impl Builder {
                 });
             }
             Event::Row { partition, record } => {
-                let message = self.record(at, &record, "in the store");
+                let message = self.record(at, &record, Seen::InTheStore);
                 let row = Row {
                     channel: self.channel(record.channel),
                     seq: record.seq.0,
                     message,
                     partition,
+                    sum: record.sum,
                     at,
                 };
                 self.index.rows.push(row);
@@ -219,6 +222,7 @@ impl Builder {
                 channel,
                 paging,
                 limit,
+                every,
                 entries,
             } => {
                 let channel = self.channel(channel);
@@ -228,6 +232,7 @@ impl Builder {
                     channel,
                     paging,
                     limit,
+                    every,
                     entries,
                 });
             }
@@ -289,6 +294,104 @@ impl Builder {
                 };
                 self.index.statuses.push(status);
             }
+            other => self.people(at, other),
+        }
+    }
+
+    /// Direct channels, marks, and what became of messages.
+    fn people(&mut self, at: u64, event: Event) {
+        match event {
+            Event::Direct {
+                user,
+                with,
+                channel,
+            } => {
+                let direct = Direct {
+                    at,
+                    user: self.index.users.number(&user),
+                    with: self.index.users.number(&with),
+                    channel: self.channel(channel),
+                };
+                self.index.directs.push(direct);
+            }
+            Event::MarkAsked {
+                op,
+                channel,
+                cursor,
+                waits,
+            } => {
+                let place = u32::try_from(self.index.marks.len()).unwrap_or(NONE);
+                self.mark_numbers.insert(op, place);
+                let mark = Mark {
+                    at,
+                    channel: self.channel(channel),
+                    of: self.device(&cursor.of),
+                    // What was read was delivered.
+                    delivered: cursor.delivered.max(cursor.read).0,
+                    read: cursor.read.0,
+                    answered: NEVER,
+                    waits,
+                };
+                self.index.marks.push(mark);
+            }
+            Event::MarkAnswered { op } => match self.mark_numbers.get(&op) {
+                Some(place) => self.index.marks[*place as usize].answered = at,
+                None => self.index.malformed += 1,
+            },
+            Event::Told {
+                asker,
+                channel,
+                seq,
+                devices,
+            } => {
+                let (asker, channel) = (self.device(&asker), self.channel(channel));
+                for (of, delivery) in devices {
+                    let of = self.device(&of);
+                    self.index.told.push(Told {
+                        at,
+                        asker,
+                        channel,
+                        seq: seq.0,
+                        of,
+                        delivery,
+                    });
+                }
+            }
+            Event::Shown {
+                server,
+                channel,
+                seq,
+                state,
+            } => {
+                let shown = Shown {
+                    at,
+                    server: self.index.processes.number(server.as_str()),
+                    channel: self.channel(channel),
+                    seq: seq.0,
+                    state,
+                };
+                self.index.shown.push(shown);
+            }
+            Event::Cursors {
+                server,
+                channel,
+                cursors,
+            } => {
+                let server = self.index.processes.number(server.as_str());
+                let channel = self.channel(channel);
+                self.index.cursor_reads.push((server, channel, at));
+                for cursor in cursors {
+                    let of = self.device(&cursor.of);
+                    self.index.cursors.push(Cursor {
+                        at,
+                        server,
+                        channel,
+                        of,
+                        delivered: cursor.delivered.0,
+                        read: cursor.read.0,
+                    });
+                }
+            }
             _ => {}
         }
     }
@@ -301,7 +404,7 @@ impl Builder {
         answers: Option<MessageId>,
         retry: bool,
     ) {
-        let message = self.record(at, record, "sent");
+        let message = self.record(at, record, Seen::Sent);
         let it = &mut self.index.messages[message as usize];
         it.invoked = it.invoked.min(at);
         it.attempts += 1;
@@ -334,7 +437,7 @@ impl Builder {
         }
     }
 
-    fn record(&mut self, at: u64, record: &Record, seen: &'static str) -> u32 {
+    fn record(&mut self, at: u64, record: &Record, seen: Seen) -> u32 {
         let channel = self.channel(record.channel);
         let user = self.index.users.number(&record.user);
         self.index.sums += 1;
@@ -364,6 +467,7 @@ impl Builder {
                 at,
                 message: number,
                 sum: record.sum,
+                kind: record.kind,
                 seen,
             });
         }

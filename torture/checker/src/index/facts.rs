@@ -2,7 +2,7 @@
 
 use hubbub_protocol::MessageId;
 
-use crate::history::{Change, Kind, Paging, Phase};
+use crate::history::{self, Change, Delivery, Kind, Paging, Phase};
 
 /// No moment, no seq, no message: the value that no real one has.
 pub(crate) const NEVER: u64 = u64::MAX;
@@ -155,6 +155,8 @@ pub(crate) struct Row {
     pub(crate) seq: u64,
     pub(crate) message: u32,
     pub(crate) partition: i32,
+    /// Of the text that the row has.
+    pub(crate) sum: u32,
     pub(crate) at: u64,
 }
 
@@ -176,6 +178,8 @@ pub(crate) struct Page {
     pub(crate) channel: u32,
     pub(crate) paging: Paging,
     pub(crate) limit: u32,
+    /// Of records of every kind.
+    pub(crate) every: bool,
     pub(crate) entries: Vec<(hubbub_protocol::Seq, MessageId)>,
 }
 
@@ -230,11 +234,96 @@ pub(crate) struct Status {
     pub(crate) read: u64,
 }
 
-/// A record that did not say what it had said elsewhere.
+/// A record that did not say what it had said elsewhere, and nothing explains it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Corrupt {
     pub(crate) at: u64,
     pub(crate) message: u32,
     pub(crate) sum: u32,
-    pub(crate) seen: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) seen: Seen,
+}
+
+/// Where a record was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Sent,
+    InTheLog,
+    InTheStore,
+    OnTheWire,
+    HandedOn,
+    Moved,
+}
+
+impl Seen {
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Sent => "as it was sent",
+            Self::InTheLog => "in the log",
+            Self::InTheStore => "in the store",
+            Self::OnTheWire => "on the wire",
+            Self::HandedOn => "handed on",
+            Self::Moved => "moved",
+        }
+    }
+
+    /// Whether it is what was said at first, whatever became of it.
+    pub(crate) fn is_first(self) -> bool {
+        matches!(self, Self::Sent | Self::InTheLog)
+    }
+}
+
+/// A message as somebody shows it at the end.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) at: u64,
+    pub(crate) server: u32,
+    pub(crate) channel: u32,
+    pub(crate) seq: u64,
+    pub(crate) state: history::State,
+}
+
+/// Who was told which direct channel is that of two users.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Direct {
+    pub(crate) at: u64,
+    pub(crate) user: u32,
+    pub(crate) with: u32,
+    pub(crate) channel: u32,
+}
+
+/// A device says how far it came.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mark {
+    pub(crate) at: u64,
+    pub(crate) channel: u32,
+    pub(crate) of: u32,
+    pub(crate) delivered: u64,
+    pub(crate) read: u64,
+    /// [`NEVER`] if it was not answered.
+    pub(crate) answered: u64,
+    /// The answer says that the log has it.
+    pub(crate) waits: bool,
+}
+
+/// How far a device came, by a final read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cursor {
+    pub(crate) at: u64,
+    pub(crate) server: u32,
+    pub(crate) channel: u32,
+    pub(crate) of: u32,
+    pub(crate) delivered: u64,
+    pub(crate) read: u64,
+}
+
+/// What somebody was told of a message's way to a device.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    pub(crate) at: u64,
+    pub(crate) asker: u32,
+    pub(crate) channel: u32,
+    pub(crate) seq: u64,
+    pub(crate) of: u32,
+    pub(crate) delivery: Delivery,
 }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, mem};
 use super::{
     Index,
     facts::{NONE, Row},
+    fold::Fold,
 };
 
 /// Sorts the final reads, and tells where in the log the stored messages and their copies are.
@@ -31,7 +32,25 @@ pub(super) fn finish(mut index: Index) -> Index {
         }
     }
     index.shadows = shadows;
+    answers(&mut index);
+    index.fold = Fold::of(&index);
+    let mut corrupt = mem::take(&mut index.corrupt);
+    corrupt.retain(|it| !index.fold.explains(&index, it));
+    index.corrupt = corrupt;
     index
+}
+
+/// What is about a message answers it: nobody is to have it before that one.
+fn answers(index: &mut Index) {
+    for number in 0..index.messages.len() {
+        let it = &index.messages[number];
+        if it.answers == NONE
+            && let Some(about) = it.kind.about()
+            && let Some(answered) = index.row_at(it.channel, about.0).map(|row| row.message)
+        {
+            index.messages[number].answers = answered;
+        }
+    }
 }
 
 fn starts(rows: &[Row], channels: usize) -> Vec<usize> {

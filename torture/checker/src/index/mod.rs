@@ -4,6 +4,7 @@ mod build;
 mod facts;
 mod faults;
 mod finish;
+mod fold;
 mod names;
 
 use std::collections::{HashMap, HashSet};
@@ -16,10 +17,11 @@ use crate::{
 };
 
 pub(crate) use facts::{
-    Attempt, Corrupt, Counts, Device, Fact, Gauge, Join, LogLine, Logged, Membership, Message,
-    NEVER, NONE, Outcome, Page, Row, Status, Stream, What,
+    Attempt, Corrupt, Counts, Cursor, Device, Direct, Fact, Gauge, Join, LogLine, Logged, Mark,
+    Membership, Message, NEVER, NONE, Outcome, Page, Row, Shown, Status, Stream, Told, What,
 };
 pub(crate) use faults::Faults;
+pub(crate) use fold::{Changed, Fold};
 pub(crate) use names::Names;
 
 /// Everything of a history, sorted.
@@ -58,6 +60,15 @@ pub(crate) struct Index {
     pub(crate) gauges: Vec<Gauge>,
     pub(crate) log_lines: Vec<LogLine>,
     pub(crate) statuses: Vec<Status>,
+    pub(crate) directs: Vec<Direct>,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) told: Vec<Told>,
+    pub(crate) cursors: Vec<Cursor>,
+    /// Where and when cursors were read in the end: server, channel, time.
+    pub(crate) cursor_reads: Vec<(u32, u32, u64)>,
+    pub(crate) shown: Vec<Shown>,
+    /// What the rows make of the messages that they are about.
+    pub(crate) fold: Fold,
     pub(crate) faults: Faults,
     pub(crate) corrupt: Vec<Corrupt>,
     /// Records whose sum was compared.
@@ -85,6 +96,13 @@ impl Index {
     /// The seq of a channel's last row; 0 if it has none.
     pub(crate) fn head_of(&self, channel: u32) -> u64 {
         self.rows_of(channel).last().map_or(0, |row| row.seq)
+    }
+
+    /// The message of a channel's row.
+    pub(crate) fn row_at(&self, channel: u32, seq: u64) -> Option<&Row> {
+        let rows = self.rows_of(channel);
+        let place = rows.binary_search_by_key(&seq, |row| row.seq).ok()?;
+        Some(&rows[place])
     }
 
     pub(crate) fn message(&self, number: u32) -> &Message {

@@ -1,6 +1,9 @@
 //! What devices do, and what a recorder sees of it.
 
-use hubbub_checker::{Event, history::Via};
+use hubbub_checker::{
+    Event,
+    history::{Cursor, Delivery, Via},
+};
 use hubbub_protocol::Seq;
 
 use crate::{
@@ -26,7 +29,7 @@ impl World {
         };
         self.say(opened);
         for stream in device * CHANNELS..(device + 1) * CHANNELS {
-            if !self.out.contains(&stream) {
+            if !self.out.contains(&stream) && !is_stranger(stream) {
                 self.join(stream);
             }
         }
@@ -118,7 +121,7 @@ impl World {
         let device = &self.devices[stream / CHANNELS];
         let key = (device.user, stream % CHANNELS);
         let up = device.up;
-        if self.removed.contains(&key) || !self.out.remove(&stream) {
+        if is_stranger(stream) || self.removed.contains(&key) || !self.out.remove(&stream) {
             return;
         }
         if fresh {
@@ -151,9 +154,20 @@ impl World {
         for line in lines {
             let name = device_name(device);
             let record = |message: usize, seq| names::record(message, &self.messages[message], seq);
+            let as_it_is = |message: usize, seq, stored| {
+                let mut record = record(message, seq);
+                if stored {
+                    record.sum = self.texts[message];
+                }
+                record
+            };
             let (wait, event) = match line {
-                Line::Wire { message, seq } => {
-                    let record = record(message, seq);
+                Line::Wire {
+                    message,
+                    seq,
+                    stored,
+                } => {
+                    let record = as_it_is(message, seq, stored);
                     (
                         0,
                         Event::Wire {
@@ -190,10 +204,11 @@ impl World {
                 Line::Given {
                     message,
                     seq,
+                    stored,
                     catch_up,
                 } => {
                     let via = if catch_up { Via::CatchUp } else { Via::Live };
-                    let record = record(message, seq);
+                    let record = as_it_is(message, seq, stored);
                     (
                         lag,
                         Event::Given {
@@ -224,18 +239,82 @@ impl World {
         }
     }
 
-    /// The first device marks what it was given, and reads it one message later.
+    /// The first device marks what it was given, and reads it one message later; in between it
+    /// says the older mark once more. A writer hears of it, and asks itself.
     fn status(&mut self, at: u64, seq: u64) {
         let read = std::mem::replace(&mut self.marked, seq);
+        for (wait, delivered) in [(100, seq), (200, read)] {
+            self.last_op += 1;
+            let op = self.last_op;
+            self.say_at(
+                at + wait,
+                Event::MarkAsked {
+                    op,
+                    channel: names::channel(0),
+                    cursor: cursor(delivered, read),
+                    waits: true,
+                },
+            );
+            self.say_at(at + wait + 300, Event::MarkAnswered { op });
+        }
         self.say_at(
             at + 1_000,
             Event::Status {
-                device: "writer-0.0".to_owned(),
+                device: WRITER.to_owned(),
                 channel: names::channel(0),
                 of: device_name(0),
                 delivered: Seq(seq),
                 read: Seq(read),
             },
         );
+        for (wait, delivery) in [
+            (50, Delivery::Sent),
+            (1_100, Delivery::Delivered),
+            (1_200, Delivery::Delivered),
+        ] {
+            self.say_at(
+                at + wait,
+                Event::Told {
+                    asker: WRITER.to_owned(),
+                    channel: names::channel(0),
+                    seq: Seq(seq),
+                    devices: vec![(device_name(0), delivery)],
+                },
+            );
+        }
+    }
+
+    /// How far the first device came, as everybody shows it in the end.
+    pub(crate) fn cursors(&mut self) {
+        let marks = self.entries.iter().filter_map(|entry| match &entry.event {
+            Event::MarkAsked { cursor, .. } => Some(cursor),
+            _ => None,
+        });
+        let highest = marks.fold((0, 0), |(delivered, read), cursor| {
+            (cursor.delivered.0.max(delivered), cursor.read.0.max(read))
+        });
+        for server in ["api-1", "sql"] {
+            self.say(Event::Cursors {
+                server: server.to_owned(),
+                channel: names::channel(0),
+                cursors: vec![cursor(highest.0, highest.1)],
+            });
+        }
+    }
+}
+
+/// Who hears of the first device's marks.
+const WRITER: &str = "writer-0.0";
+
+/// The last channel is that of the first two readers alone.
+pub(crate) fn is_stranger(stream: usize) -> bool {
+    stream % CHANNELS == CHANNELS - 1 && stream / CHANNELS >= 4
+}
+
+fn cursor(delivered: u64, read: u64) -> Cursor {
+    Cursor {
+        of: device_name(0),
+        delivered: Seq(delivered),
+        read: Seq(read),
     }
 }

@@ -9,12 +9,15 @@ pub(crate) enum Line {
     Wire {
         message: usize,
         seq: u64,
+        /// As the store has it by now, and not as it was sent.
+        stored: bool,
     },
     Replay(u64),
     Synced(u64),
     Given {
         message: usize,
         seq: u64,
+        stored: bool,
         catch_up: bool,
     },
     Moved {
@@ -192,7 +195,11 @@ impl Listener {
         feed.recent.insert(seq, message);
         feed.arrived.push(seq);
         if !self.ordered && !self.slow {
-            self.line(Line::Wire { message, seq });
+            self.line(Line::Wire {
+                message,
+                seq,
+                stored: false,
+            });
         }
     }
 
@@ -209,6 +216,7 @@ impl Listener {
                 self.line(Line::Wire {
                     message: *message,
                     seq: *seq,
+                    stored: true,
                 });
             }
         }
@@ -239,7 +247,11 @@ impl Listener {
         if !self.ordered {
             for seq in self.feed.arrived.clone() {
                 let message = self.feed.recent[&seq];
-                self.line(Line::Wire { message, seq });
+                self.line(Line::Wire {
+                    message,
+                    seq,
+                    stored: false,
+                });
             }
         }
         self.line(Line::Synced(horizon));
@@ -250,6 +262,7 @@ impl Listener {
             self.line(Line::Wire {
                 message: *message,
                 seq: *seq,
+                stored: true,
             });
         }
     }
@@ -257,9 +270,13 @@ impl Listener {
     fn line(&mut self, line: Line) {
         self.lines.push(line);
         match line {
-            Line::Wire { message, seq } => {
+            Line::Wire {
+                message,
+                seq,
+                stored,
+            } => {
                 self.sent = true;
-                let given = self.client.record(seq, message);
+                let given = self.client.record(seq, message, stored);
                 self.lines.extend(given);
             }
             Line::Replay(_) => self.client.replaying = true,
@@ -288,7 +305,7 @@ impl Feed {
 }
 
 impl Client {
-    fn record(&mut self, seq: u64, message: usize) -> Option<Line> {
+    fn record(&mut self, seq: u64, message: usize, stored: bool) -> Option<Line> {
         if self.cursor.is_some_and(|cursor| seq <= cursor) || !self.seen.insert(seq) {
             return None;
         }
@@ -305,6 +322,7 @@ impl Client {
                 Some(Line::Given {
                     message,
                     seq,
+                    stored,
                     catch_up,
                 })
             }

@@ -2,7 +2,10 @@
 
 use std::collections::HashSet;
 
-use hubbub_checker::{Event, history::Paging};
+use hubbub_checker::{
+    Event,
+    history::{Paging, Record},
+};
 use hubbub_protocol::Seq;
 
 use crate::{
@@ -28,6 +31,8 @@ impl World {
                 match (record, message) {
                     (Some(record), Some(message)) if stored.insert(message) => {
                         rows += 1;
+                        let sum = self.texts[message];
+                        let record = Record { sum, ..record };
                         self.say(Event::Row {
                             partition: number,
                             record,
@@ -57,14 +62,20 @@ impl World {
         for channel in 0..CHANNELS {
             let rows = self.channels[channel].rows.clone();
             for server in ["api-1", "api-2"] {
-                for (paging, limit) in [(Paging::Forward, 7), (Paging::Backward, 100)] {
-                    let entries = rows.iter().map(|(seq, m)| (Seq(*seq), names::id(*m)));
+                for (paging, limit, every) in
+                    [(Paging::Forward, 7, false), (Paging::Backward, 100, true)]
+                {
+                    let kind = |message: usize| self.messages[message].kind;
+                    let shown = rows.iter().filter(|(_, m)| every || kind(*m).is_shown());
+                    let entries = shown.map(|(seq, m)| (Seq(*seq), names::id(*m)));
+                    let entries = entries.collect();
                     self.say(Event::Page {
                         server: server.to_owned(),
                         channel: names::channel(channel),
                         paging,
                         limit,
-                        entries: entries.collect(),
+                        every,
+                        entries,
                     });
                 }
             }

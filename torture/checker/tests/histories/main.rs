@@ -2,6 +2,7 @@
 //! something; those with one anomaly break the assertion that names it.
 
 mod anomalies;
+mod changes;
 mod delivery;
 mod devices;
 mod dice;
@@ -24,7 +25,7 @@ fn shown(verdict: &Verdict) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_correct_history_passes(seed: u64) {

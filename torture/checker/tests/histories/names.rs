@@ -34,10 +34,17 @@ pub(crate) fn record(number: usize, message: &Message, seq: u64) -> Record {
         seq: Seq(seq),
         user: user(message.user),
         id: id(number),
-        sum: match message.kind {
-            Kind::Message => u32::try_from(number).expect("few messages") * 7 + 1,
-            Kind::Other => 0,
-        },
+        sum: sum(number, message.kind),
         kind: message.kind,
+    }
+}
+
+/// The sum of what it says: two reactions of three are the same.
+pub(crate) fn sum(number: usize, kind: Kind) -> u32 {
+    let number = u32::try_from(number).expect("few messages");
+    match kind {
+        Kind::Message | Kind::Reply(_) | Kind::Edit(_) => number * 7 + 1,
+        Kind::React(_) | Kind::Unreact(_) => number % 2 + 1,
+        Kind::Delete(_) | Kind::Identity | Kind::Other => 0,
     }
 }

@@ -29,9 +29,21 @@ enum Step {
     Remove,
     RemoveForGood,
     GoAway,
+    /// Something is done to a message that is stored.
+    Change(What),
 }
 
-const ONCE: [Step; 12] = [
+/// What is done to a message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum What {
+    Reply,
+    Edit,
+    Delete,
+    React,
+    Unreact,
+}
+
+const ONCE: [Step; 17] = [
     Step::Resend,
     Step::LateCopy,
     Step::Reject,
@@ -44,9 +56,14 @@ const ONCE: [Step; 12] = [
     Step::LateCopy,
     Step::GoAway,
     Step::RemoveForGood,
+    Step::Change(What::Reply),
+    Step::Change(What::Edit),
+    Step::Change(What::React),
+    Step::Change(What::Unreact),
+    Step::Change(What::Delete),
 ];
 const CALM: usize = 12;
-const FAULTS: usize = 50;
+const FAULTS: usize = 60;
 const HEALED: usize = 12;
 const LAST: usize = CALM + FAULTS + HEALED;
 
@@ -54,6 +71,7 @@ const LAST: usize = CALM + FAULTS + HEALED;
 pub(crate) fn correct(seed: u64) -> Vec<Entry> {
     let mut world = World::new(seed);
     world.phase(Phase::Calm);
+    world.direct();
     for device in 0..DEVICES {
         world.after(10, Due::Open { device });
     }
@@ -161,13 +179,18 @@ impl World {
             CALM.. if number - CALM < 2 * ONCE.len() && number.is_multiple_of(2) => {
                 ONCE[(number - CALM) / 2]
             }
-            _ => match self.dice.below(20) {
+            _ => match self.dice.below(30) {
                 0 => Step::Resend,
                 1 => Step::LateCopy,
                 2 | 3 => Step::Reconnect,
                 4 => Step::LeaveAndRejoin,
                 5 => Step::Slow,
                 6..10 => Step::Answer,
+                10..12 => Step::Change(What::Reply),
+                12..16 => Step::Change(What::Edit),
+                16 => Step::Change(What::Delete),
+                17..20 => Step::Change(What::React),
+                20 => Step::Change(What::Unreact),
                 _ => Step::Send,
             },
         };
@@ -239,6 +262,7 @@ impl World {
                 self.membership(READERS + 1, 0, Change::Add, 900_000);
             }
             Step::RemoveForGood => self.membership(READERS + 2, 1, Change::Remove, 0),
+            Step::Change(what) => self.change(what),
             Step::GoAway => {
                 self.close(DEVICES - 1);
                 self.devices[DEVICES - 1].gone = true;
@@ -250,16 +274,23 @@ impl World {
     fn invoke(&mut self, answers: Option<usize>) -> (u64, usize) {
         let channel = answers.map(|a| self.messages[a].channel);
         let channel = channel.unwrap_or_else(|| self.dice.index(CHANNELS));
-        let message = self.messages.len();
-        self.messages.push(Message {
+        let user = self.dice.index(WRITERS);
+        let message = self.new_message(Message {
             channel,
-            user: self.dice.index(WRITERS),
+            user,
             kind: Kind::Message,
         });
         (self.attempt(message, answers, false), message)
     }
 
-    fn attempt(&mut self, message: usize, answers: Option<usize>, retry: bool) -> u64 {
+    pub(crate) fn new_message(&mut self, message: Message) -> usize {
+        let number = self.messages.len();
+        self.texts.push(names::sum(number, message.kind));
+        self.messages.push(message);
+        number
+    }
+
+    pub(crate) fn attempt(&mut self, message: usize, answers: Option<usize>, retry: bool) -> u64 {
         self.last_op += 1;
         let op = self.last_op;
         self.say(Event::Invoke {
@@ -271,7 +302,7 @@ impl World {
         op
     }
 
-    fn sent(&mut self, op: u64, message: usize) {
+    pub(crate) fn sent(&mut self, op: u64, message: usize) {
         let wait = 200 + self.dice.below(2_500);
         self.after(
             wait,
@@ -311,12 +342,10 @@ impl World {
     fn membership(&mut self, user: usize, channel: usize, change: Change, wait: u64) {
         self.last_op += 1;
         let op = self.last_op;
-        let message = self.messages.len();
-        let kind = Kind::Other;
-        self.messages.push(Message {
+        let message = self.new_message(Message {
             channel,
             user: ADMIN,
-            kind,
+            kind: Kind::Other,
         });
         let remove = change == Change::Remove;
         self.after(
@@ -366,11 +395,17 @@ impl World {
 
     fn finals(&mut self) {
         self.gauges(1);
+        // A proxy that was told to end lets go of its last connections only now.
+        self.run_until(self.now + 1_000);
+        self.close(3);
+        self.after(200_000, Due::Open { device: 3 });
         self.run_until(self.now + 30_000_000);
         self.gauges(1);
         self.run_until(self.now + 1_000);
         self.gauges(1);
         self.log_and_rows();
         self.pages();
+        self.shown();
+        self.cursors();
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use hubbub_checker::{
     Entry, Event,
-    history::{Change, Kind, Phase},
+    history::{Change, Phase},
 };
 use hubbub_protocol::Seq;
 
@@ -54,6 +54,10 @@ pub(crate) struct World {
     due: BinaryHeap<Reverse<(u64, u64, Due)>>,
     order: u64,
     pub(crate) messages: Vec<Message>,
+    /// The sums of the texts that the store has.
+    pub(crate) texts: Vec<u32>,
+    /// Those that went over the bus; others come from the store alone.
+    pub(crate) published: HashSet<usize>,
     pub(crate) log: Vec<Vec<Option<usize>>>,
     pub(crate) channels: Vec<Channel>,
     pub(crate) devices: Vec<Device>,
@@ -94,6 +98,8 @@ impl World {
             due: BinaryHeap::new(),
             order: 0,
             messages: Vec::new(),
+            texts: Vec::new(),
+            published: HashSet::new(),
             log: vec![Vec::new(); PARTITIONS],
             channels: (0..CHANNELS).map(|_| Channel::default()).collect(),
             devices,
@@ -248,7 +254,8 @@ impl World {
     /// some are lost on the way.
     fn publish(&mut self, message: usize, seq: u64) {
         let channel = self.messages[message].channel;
-        if self.messages[message].kind == Kind::Message {
+        self.published.insert(message);
+        if self.messages[message].kind.is_message() {
             self.answerable[channel] = Some(message);
         }
         for device in 0..DEVICES {
@@ -272,13 +279,18 @@ impl World {
             return;
         }
         let it = &mut self.channels[channel];
+        let mut new = Vec::new();
         for (seq, message) in &it.log[it.read..] {
             if it.stored.insert(*message) {
                 it.rows.push((*seq, *message));
+                new.push(*message);
             }
             it.head = *seq;
         }
         it.read = it.log.len();
+        for message in new {
+            self.apply(message);
+        }
         self.announce(channel, 10);
     }
 

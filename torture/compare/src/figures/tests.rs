@@ -168,6 +168,7 @@ fn the_store_is_asked_where_there_is_one() {
         channel: channel(),
         paging: Paging::Forward,
         limit: 200,
+        every: false,
         entries: vec![(Seq(1), id(1))],
     };
     let mut rest = vec![(30 * SECOND, page)];

@@ -70,22 +70,34 @@ pub(super) fn shadow_on_an_ordered_join(made: &mut Made) -> Option<()> {
 
 /// A reply is handed on before what it answers, although that came live.
 pub(super) fn early_reply(made: &mut Made) -> Option<()> {
-    let acks = made.acks();
     let mut answers: HashMap<MessageId, MessageId> = HashMap::new();
-    let mut first: HashMap<MessageId, u64> = HashMap::new();
     for entry in &made.entries {
-        match &entry.event {
-            Event::Invoke {
-                record,
-                answers: Some(answered),
-                ..
-            } => {
-                answers.insert(record.id, *answered);
+        if let Event::Invoke {
+            record,
+            answers: Some(answered),
+            ..
+        } = &entry.event
+        {
+            answers.insert(record.id, *answered);
+        }
+    }
+    hand_on_early(made, &answers)
+}
+
+/// One of these is handed on before what it answers, although that came live.
+pub(super) fn hand_on_early(
+    made: &mut Made,
+    answers: &HashMap<MessageId, MessageId>,
+) -> Option<()> {
+    let (acks, rows) = (made.acks(), made.rows());
+    let mut first: HashMap<MessageId, u64> = HashMap::new();
+    let mut stored: HashMap<MessageId, u64> = HashMap::new();
+    for entry in &made.entries {
+        if let Event::Wire { record, device, .. } = &entry.event {
+            first.entry(record.id).or_insert(entry.at_us);
+            if is_ordered(device) {
+                stored.entry(record.id).or_insert(entry.at_us);
             }
-            Event::Wire { record, .. } => {
-                first.entry(record.id).or_insert(entry.at_us);
-            }
-            _ => {}
         }
     }
     let mut found = Vec::new();
@@ -108,7 +120,20 @@ pub(super) fn early_reply(made: &mut Made) -> Option<()> {
         let (Some(given), Some(wire)) = (given, wire) else {
             continue;
         };
+        let came = received(&made.entries[wire].event)?;
+        if rows
+            .iter()
+            .all(|row| row.id != came.id || row.seq != came.seq)
+        {
+            continue; // a shadow
+        }
         let at = made.entries[wire].at_us;
+        if stored
+            .get(answered)
+            .is_some_and(|stored| at + 5_000 >= *stored)
+        {
+            continue; // live ones come before that
+        }
         let reference = first[answered].min(acks.get(answered).copied().unwrap_or(u64::MAX));
         let joined_since = made.entries[wire..later]
             .iter()

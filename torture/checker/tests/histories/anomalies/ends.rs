@@ -51,7 +51,9 @@ pub(super) fn not_joined_again(made: &mut Made) -> Option<()> {
     let (device, ..) = made.owed()?;
     let quiet = made.phase(Phase::Quiet);
     let of = |e: &Event| matches!(e, Event::Opened { device: of, .. } if *of == device);
-    let opened = made.entries[*made.places(of).last()?].event.clone();
+    let mut opened = made.places(of);
+    opened.retain(|place| made.entries[*place].at_us < quiet);
+    let opened = made.entries[*opened.last()?].event.clone();
     let Event::Opened {
         device,
         user,
