@@ -144,17 +144,19 @@ impl World {
         Device::connect(&format!("ws://{addr}/ws"), self.token(user)?).await
     }
 
-    /// A device that HAProxy gave this edge: it will come back through another one.
+    /// A device that HAProxy gave this edge: it will come back through another one. An edge that has
+    /// just started gets few at first (`slowstart`), and none before its first check.
     pub async fn device_through_front_on(&self, user: &str, edge: usize) -> anyhow::Result<Device> {
         let pod = self.stack.edge(edge).name();
-        for _ in 0..20 {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
             let device = self.device(user).await?;
             if device.pod() == pod {
                 return Ok(device);
             }
             device.client.close().await;
         }
-        bail!("HAProxy never chose {pod}");
+        bail!("HAProxy did not choose {pod} within {PATIENCE:?}");
     }
 
     /// The HTTP API through HAProxy.
