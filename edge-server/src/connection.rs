@@ -36,6 +36,8 @@ use crate::{
 /// Sends of one socket that wait for the log. At the bound its requests are no longer read: TCP
 /// carries the pressure back to the client.
 const SENDS_IN_FLIGHT: usize = 32;
+/// Messages of the client that are taken up before what they were answered is written.
+const MESSAGES_A_TURN: usize = 64;
 /// For the answers to what is in flight, a close frame, and what waits before it.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// For the close frame, where the answers took all of that time.
@@ -241,22 +243,39 @@ impl Connection {
                     }
                 }
                 message = ws.next(), if reads => {
-                    self.socket.heard(self.edge.now_ms());
-                    let mut next = Some(message);
-                    // One write for the answers to all that came with one read.
-                    while let Some(message) = next.take() {
-                        if let Some(end) = self.on_message(message) {
-                            return end;
-                        }
-                        // Hundreds of requests come with one read, and only reads count as a turn.
-                        tokio::task::coop::consume_budget().await;
-                        if self.may_read() && self.socket.close_requested().is_none() {
-                            next = ws.next().now_or_never();
-                        }
+                    if let Some(end) = self.take_up(ws, message).await {
+                        return end;
                     }
                 }
             }
         }
+    }
+
+    /// Takes up a message and those that came with it, so that their answers leave in one write;
+    /// no more than [`MESSAGES_A_TURN`], so that the answers do not wait for a client that never
+    /// pauses.
+    async fn take_up(
+        &mut self,
+        ws: &mut WebSocketStream<WireStream>,
+        first: Option<Result<Message, tungstenite::Error>>,
+    ) -> Option<End> {
+        self.socket.heard(self.edge.now_ms());
+        let mut message = first;
+        for left in (0..MESSAGES_A_TURN).rev() {
+            if let Some(end) = self.on_message(message) {
+                return Some(end);
+            }
+            // Hundreds of requests come with one read, and only reads count as a turn.
+            tokio::task::coop::consume_budget().await;
+            if left == 0 || !self.may_read() || self.socket.close_requested().is_some() {
+                break;
+            }
+            match ws.next().now_or_never() {
+                Some(next) => message = next,
+                None => break,
+            }
+        }
+        None
     }
 
     /// Whether another request may be taken up.
