@@ -6,16 +6,7 @@ use hubbub_client::{JoinOptions, Page};
 use hubbub_e2e::{Device, World};
 use hubbub_protocol::{Body, ChannelId, Seq, http::Entry};
 
-const SENDERS: [&str; 8] = [
-    "John",
-    "Mary",
-    "Mike",
-    "Frank",
-    "Stephanie",
-    "Richard",
-    "Sonia",
-    "Charlie",
-];
+const SENDERS: usize = 8;
 const EACH: usize = 125;
 
 #[tokio::test]
@@ -41,7 +32,7 @@ async fn every_device_ends_with_the_stores_set_in_seq_order() -> anyhow::Result<
         devices.push((n % 2 == 0, device));
     }
     let mut senders = Vec::new();
-    for name in SENDERS {
+    for name in World::USERS.into_iter().take(SENDERS) {
         senders.push((name, world.device(name).await?));
     }
     // Everybody writes in every channel, pipelined.
@@ -57,7 +48,7 @@ async fn every_device_ends_with_the_stores_set_in_seq_order() -> anyhow::Result<
         acked.insert(send.message_id());
         send.wait().await?;
     }
-    assert_eq!(acked.len(), SENDERS.len() * EACH);
+    assert_eq!(acked.len(), SENDERS * EACH);
 
     world.wait_caught_up().await?;
     let mut total = 0;
