@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::support::{Caller, LONG, World, eventually, token_of};
+use crate::support::{Caller, LONG, OnBus, World, eventually, token_of};
 
 /// A pod without sockets of its own.
 struct FakePod {
@@ -63,24 +63,15 @@ impl Fakes {
     async fn start(world: &World, count: usize) -> anyhow::Result<Self> {
         let names = (1..=count).map(|n| format!("edge-{n}").parse::<PodId>());
         let names: Vec<PodId> = names.collect::<Result<_, _>>()?;
-        let config = hubbub_bus::Config::new(&world.env.redis_url, "fakes".parse()?);
-        let metrics = hubbub_bus::Metrics::default();
-        let (publisher, publishing) = Publisher::new(&config, &metrics);
-        let (subscriber, mut inbox, subscribing) = Subscriber::new(&config, &metrics);
-        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        let (one, two) = (stop.clone(), stop.clone());
-        tasks.spawn(async move { publishing.run(one).await.expect("publishes") });
-        tasks.spawn(async move { subscribing.run(two).await.expect("subscribes") });
         let own = names.iter().cloned().map(BusChannel::Pod);
-        let mut wanted: Vec<BusChannel> = own.chain([BusChannel::Pods]).collect();
-        wanted
-            .iter()
-            .for_each(|name| subscriber.subscribe(name.clone()));
-        let mut events = Vec::new();
-        while !wanted.is_empty() {
-            timeout(LONG, inbox.recv_all(&mut events)).await?;
-            wanted.retain(|name| !events.contains(&Event::Subscribed(name.clone())));
-        }
+        let wanted = own.chain([BusChannel::Pods]).collect();
+        let OnBus {
+            publisher,
+            subscriber,
+            inbox,
+            stop,
+            mut tasks,
+        } = OnBus::start(world, "fakes".parse()?, wanted).await?;
         let pods = names.into_iter().map(|id| {
             let pod = FakePod {
                 reporter: Reporter::new(id.clone(), "home".to_owned()),
@@ -368,9 +359,19 @@ async fn stream_shows_what_pods_have_to_those_who_may_see_it() -> anyhow::Result
     .await?;
     // The last one who goes ends it for all.
     fakes.until_watched(2).await?;
-    let second = Looking::open(&world, &john, Look::default()).await?;
+    let mut second = Looking::open(&world, &john, Look::default()).await?;
     drop(look);
-    sleep(Duration::from_millis(700)).await;
+    let metrics = format!("{}/metrics", world.ops);
+    eventually("the end of the first stream", || async {
+        let text = reqwest::get(&metrics).await.ok()?.text().await.ok()?;
+        text.contains("hubbub_api_dashboard_streams 1\n")
+            .then_some(())
+    })
+    .await?;
+    fakes.set(1, open.id, 7);
+    second
+        .until("a report after it", |look| rows(look)[0] == Some(10))
+        .await?;
     assert_eq!(fakes.watched(), 2, "another one looks");
     drop(second);
     fakes.until_watched(0).await

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{LONG, World};
+use crate::support::{OnBus, World};
 
 /// A pod as questions see it: it has a lease, and answers, or not.
 pub(crate) struct Pod {
@@ -32,19 +32,13 @@ pub(crate) struct Here {
 impl Pod {
     pub(crate) async fn start(world: &World, name: &str) -> anyhow::Result<Self> {
         let me: PodId = name.parse()?;
-        let config = hubbub_bus::Config::new(&world.env.redis_url, me.clone());
-        let metrics = hubbub_bus::Metrics::default();
-        let (publisher, publishing) = Publisher::new(&config, &metrics);
-        let (subscriber, mut inbox, subscribing) = Subscriber::new(&config, &metrics);
-        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
-        let (one, two) = (stop.clone(), stop.clone());
-        tasks.spawn(async move { publishing.run(one).await.expect("publishes") });
-        tasks.spawn(async move { subscribing.run(two).await.expect("subscribes") });
-        subscriber.subscribe(BusChannel::Pods);
-        let mut events = Vec::new();
-        while !events.contains(&Event::Subscribed(BusChannel::Pods)) {
-            tokio::time::timeout(LONG, inbox.recv_all(&mut events)).await?;
-        }
+        let OnBus {
+            publisher,
+            subscriber,
+            inbox,
+            stop,
+            mut tasks,
+        } = OnBus::start(world, me.clone(), vec![BusChannel::Pods]).await?;
         let leases = Leases::new(&publisher);
         leases.renew(&me).await?;
         let renewed = me.clone();

@@ -3,9 +3,11 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Parser;
 use hubbub_api_server::{Api, Config, StartError};
+use hubbub_bus::{Event, Inbox, Publisher, Subscriber};
 use hubbub_log::LogRecord;
 use hubbub_protocol::{
-    ChannelId, ErrorBody, ErrorReply, MarkRecord, MessageId, Record, Seq, UserId,
+    BusChannel, ChannelId, ErrorBody, ErrorReply, MarkRecord, MessageId, PodId, Record, Seq,
+    UserId,
     http::{Channel, ChannelKind, Role, User},
     partition_of,
 };
@@ -14,7 +16,11 @@ use hubbub_stack::{Proxy, TestEnv};
 use hubbub_store::{Incoming, LogIdentity, NewRow, Store};
 use reqwest::{Method, Response};
 use serde_json::Value;
-use tokio::{task::JoinSet, time::Instant};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, timeout},
+};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 const PARTITIONS: u32 = 8;
@@ -55,6 +61,50 @@ impl Caller {
 pub(crate) fn token_of(subject: &str, ttl_s: i64) -> String {
     let now_s = wall_clock_ms() / 1_000;
     token::mint(SECRET, "hubbub", "hubbub", subject, None, now_s, ttl_s).expect("a token")
+}
+
+/// A process of this test on the bus.
+pub(crate) struct OnBus {
+    pub(crate) publisher: Publisher,
+    /// What is subscribed stays so as long as this is here.
+    pub(crate) subscriber: Subscriber,
+    pub(crate) inbox: Inbox,
+    pub(crate) stop: CancellationToken,
+    /// They serve the connections.
+    pub(crate) tasks: JoinSet<()>,
+}
+
+impl OnBus {
+    /// Hears what is sent to `wanted` from here on.
+    pub(crate) async fn start(
+        world: &World,
+        me: PodId,
+        mut wanted: Vec<BusChannel>,
+    ) -> anyhow::Result<Self> {
+        let config = hubbub_bus::Config::new(&world.env.redis_url, me);
+        let metrics = hubbub_bus::Metrics::default();
+        let (publisher, publishing) = Publisher::new(&config, &metrics);
+        let (subscriber, mut inbox, subscribing) = Subscriber::new(&config, &metrics);
+        let (stop, mut tasks) = (CancellationToken::new(), JoinSet::new());
+        let (one, two) = (stop.clone(), stop.clone());
+        tasks.spawn(async move { publishing.run(one).await.expect("publishes") });
+        tasks.spawn(async move { subscribing.run(two).await.expect("subscribes") });
+        for name in &wanted {
+            subscriber.subscribe(name.clone());
+        }
+        let mut events = Vec::new();
+        while !wanted.is_empty() {
+            timeout(LONG, inbox.recv_all(&mut events)).await?;
+            wanted.retain(|name| !events.contains(&Event::Subscribed(name.clone())));
+        }
+        Ok(Self {
+            publisher,
+            subscriber,
+            inbox,
+            stop,
+            tasks,
+        })
+    }
 }
 
 /// Tries until `check` gives something, at most [`LONG`].
