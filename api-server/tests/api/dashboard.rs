@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use reqwest::Method;
 use tokio::{
     task::JoinSet,
-    time::{Instant, sleep, timeout},
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
