@@ -14,6 +14,7 @@ use crate::{
     direct::{Side, Talk, pairs},
     http_writer::HttpWriter,
     ledger::Ledger,
+    lookers,
     pager::{Paged, page},
     play::{AFTER_FAULTS, SETTLED},
     profile::Profile,
@@ -88,6 +89,7 @@ impl Cast {
         };
         cast.readers(scene, &audience, stop)?;
         cast.talks(scene, &audience, stop)?;
+        cast.lookers(scene, stop)?;
         cast.writers(scene, audience, bursts, stop)?;
         let http = scene.system.http_through("pager", &*cast.link(scene)?)?;
         let channels = scene.people.channels.clone();
@@ -179,6 +181,19 @@ impl Cast {
                 seed: scene.choices(5_000 + 2 * n as u64),
             };
             self.others.spawn(talk.run(stop.clone(), PATIENCE));
+        }
+        Ok(())
+    }
+
+    /// Those who look at the dashboard, one at each API server.
+    fn lookers(&mut self, scene: &Scene<'_>, stop: &CancellationToken) -> Result<()> {
+        for api in 0..scene.system.stack().apis().len() {
+            let (base, token) = (lookers::base(scene.system, api), scene.system.token(ADMIN)?);
+            let (seed, stop) = (scene.choices(6_000 + api as u64), stop.clone());
+            self.others.spawn(async move {
+                lookers::come_and_go(base, token, seed, stop).await;
+                Ok(())
+            });
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ pub mod http_writer;
 pub mod judge;
 pub mod ledger;
 pub mod logs;
+pub mod lookers;
 pub mod message;
 pub mod mutants;
 pub mod pager;

@@ -17,7 +17,7 @@ use crate::{
     device::Device,
     files::{RunDir, Schedule, write_json},
     ledger::Ledger,
-    logs,
+    logs, lookers,
     pager::Paged,
     progress::Progress,
     quiet,
@@ -169,6 +169,8 @@ pub async fn play(
             quiet.behind.join("; ")
         ));
     }
+
+    lookers::look_at_the_end(system, &people, &sampler, &recorder).await?;
 
     recorder.record(Event::Phase(Phase::Final));
     sampler.sample(system).await;

@@ -81,7 +81,8 @@ impl Sampler {
         }
     }
 
-    async fn metrics(&self, ops: SocketAddr) -> Option<Vec<(String, f64)>> {
+    /// Series and values of what a process shows of itself; `None` if it does not answer.
+    pub(crate) async fn metrics(&self, ops: SocketAddr) -> Option<Vec<(String, f64)>> {
         let url = format!("http://{ops}/metrics");
         let page = self.client.get(url).send().await.ok()?;
         Some(series(&page.text().await.ok()?))

@@ -1,5 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelLoad, PodId, Report, Snapshot, Unwatch, Watch, limits};
 use uuid::Uuid;
 
@@ -109,6 +110,11 @@ impl Reporter {
 
     /// Somebody watches no more.
     pub fn unwatch(&mut self, unwatch: &Unwatch, now_ms: u64) {
+        if planted(Mutant::M14) {
+            self.watchers.clear();
+            self.due.clear();
+            return;
+        }
         if let Some(known) = self.watchers.get_mut(&unwatch.watcher)
             && known.generation <= unwatch.generation
         {

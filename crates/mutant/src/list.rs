@@ -2,7 +2,7 @@
 
 macro_rules! mutants {
     ($($name:ident: [$($expected:literal),+], $sentence:literal;)*) => {
-        /// A mistake that can be planted. M14 breaks a feature that does not exist yet.
+        /// A mistake that can be planted.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Mutant {
             $(#[doc = $sentence] $name,)*
@@ -50,6 +50,7 @@ mutants! {
     M11: ["A11"], "The consumer sets its position without comparing it first, so that a zombie writes too.";
     M12: ["A12"], "How far a device came is what its last mark says, whatever it had said before.";
     M13: ["A4"], "The API takes the bound of a page of history for its first row and skips one.";
+    M14: ["A15"], "A pod takes the end of one watch for the end of all, whoever began it and when.";
     M15: ["A2", "A3", "A5"], "A message is published, with the seq that it will probably get, before the log has acknowledged it.";
     M16: ["A6", "A8"], "An announcement is applied although it starts above the horizon.";
     M17: ["A6", "A7"], "The head is read before the SUBSCRIBE is confirmed, and not again after it.";

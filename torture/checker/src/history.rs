@@ -4,6 +4,8 @@
 //! answers, the devices' frames as on the wire and as the client crate handed them on, the faults,
 //! the final reads. Times are microseconds from the start of the run, of one monotonic clock.
 
+use std::collections::BTreeMap;
+
 use hubbub_protocol::{ChannelId, MessageId, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
@@ -170,6 +172,17 @@ pub enum Change {
     Add,
     /// The user is removed.
     Remove,
+}
+
+/// What listens to the system at a moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Load {
+    /// Pods that run.
+    pub pods: u64,
+    /// Sockets of all pods.
+    pub sockets: u64,
+    /// Sockets that listen to a channel; one without any is absent.
+    pub connections: BTreeMap<ChannelId, u64>,
 }
 
 /// Which way history was paged.
@@ -587,6 +600,23 @@ pub enum Event {
         name: String,
         /// How much.
         value: f64,
+    },
+    /// What the dashboard of an API server showed to somebody who went on looking, at a point where
+    /// nothing changed: as soon as it was what there is, or when the time for that was over.
+    Looked {
+        /// The API server.
+        server: String,
+        /// What there was, told in other ways: by the pods' metrics, by who is in the channels.
+        there: Load,
+        /// What was shown.
+        shown: Load,
+    },
+    /// How many watchers a pod still had, some time after the last had gone.
+    Watched {
+        /// The pod.
+        pod: String,
+        /// How many; 0 as soon as it knew.
+        watchers: u64,
     },
     /// A line of a process's log at level ERROR, or a panic.
     LogLine {

@@ -1,4 +1,4 @@
-//! Judges a recorded run against the contract: which of the assertions A1–A14 it breaks, and
+//! Judges a recorded run against the contract: which of the assertions A1–A15 it breaks, and
 //! where. It reads what was recorded and does no I/O of its own.
 //!
 //! It promises to say nothing against a run that keeps the contract, to name the assertion that a

@@ -38,11 +38,14 @@ pub enum Assertion {
     A13,
     /// A panic, or an error in a log that no fault explains.
     A14,
+    /// A stale dashboard: at a quiet point it does not show what there is, or a pod that nobody
+    /// watches does not know it.
+    A15,
 }
 
 impl Assertion {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::A1,
         Self::A2,
         Self::A3,
@@ -57,6 +60,7 @@ impl Assertion {
         Self::A12,
         Self::A13,
         Self::A14,
+        Self::A15,
     ];
 }
 

@@ -21,10 +21,10 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// The smoke test: 24 faults in a minute.
+    /// The smoke test: 24 faults in 55 seconds.
     #[must_use]
     pub fn t0() -> Self {
-        Self::all_kinds("t0", 24, 60_000)
+        Self::all_kinds("t0", 24, 55_000)
     }
 
     /// The torture: 200 faults in 18.5 minutes.

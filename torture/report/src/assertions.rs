@@ -1,7 +1,7 @@
 use hubbub_checker::Assertion;
 
 /// All assertions with what breaks when they do, in order.
-pub(crate) const ALL: [(Assertion, &str); 14] = [
+pub(crate) const ALL: [(Assertion, &str); 15] = [
     (Assertion::A1, "lost write"),
     (Assertion::A2, "phantom, aborted or corrupt read"),
     (Assertion::A3, "duplicate"),
@@ -19,6 +19,7 @@ pub(crate) const ALL: [(Assertion, &str); 14] = [
     (Assertion::A12, "delivery status goes back or says too much"),
     (Assertion::A13, "leak"),
     (Assertion::A14, "panic, or an error that no fault explains"),
+    (Assertion::A15, "stale dashboard"),
 ];
 
 #[cfg(test)]

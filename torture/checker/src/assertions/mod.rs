@@ -3,6 +3,7 @@
 mod append;
 mod conservation;
 mod counts;
+mod dashboard;
 mod delivery;
 mod direct;
 mod duplicates;
@@ -51,6 +52,7 @@ pub(crate) fn run(index: &Index, findings: &mut Findings) {
         conservation::check(index, findings);
         status::check(index, findings);
         leaks::check(index, findings);
+        dashboard::check(index, findings);
         errors::check(index, findings);
     } else {
         delivery::check(index, findings);

@@ -13,8 +13,8 @@ use super::{
     Index,
     facts::{
         Attempt, Connection, Corrupt, Counts, Cursor, Device, Direct, Fact, Gauge, Join, LogLine,
-        Logged, Mark, Membership, Message, NEVER, NONE, Outcome, Page, Row, Seen, Shown, Status,
-        Stream, Told, What,
+        Logged, Looked, Mark, Membership, Message, NEVER, NONE, Outcome, Page, Row, Seen, Shown,
+        Status, Stream, Told, What,
     },
     finish::finish,
 };
@@ -266,6 +266,20 @@ impl Builder {
                     value,
                 };
                 self.index.gauges.push(gauge);
+            }
+            Event::Looked {
+                server,
+                there,
+                shown,
+            } => self.index.looked.push(Looked {
+                at,
+                server: self.index.processes.number(server.as_str()),
+                there,
+                shown,
+            }),
+            Event::Watched { pod, watchers } => {
+                let pod = self.index.processes.number(pod.as_str());
+                self.index.watched.push((at, pod, watchers));
             }
             Event::LogLine {
                 process,

@@ -283,6 +283,15 @@ pub(crate) struct Shown {
     pub(crate) state: history::State,
 }
 
+/// What a dashboard showed, and what there was.
+#[derive(Debug)]
+pub(crate) struct Looked {
+    pub(crate) at: u64,
+    pub(crate) server: u32,
+    pub(crate) there: history::Load,
+    pub(crate) shown: history::Load,
+}
+
 /// Who was told which direct channel is that of two users.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Direct {

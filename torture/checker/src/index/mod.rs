@@ -17,8 +17,8 @@ use crate::{
 };
 
 pub(crate) use facts::{
-    Attempt, Corrupt, Counts, Cursor, Device, Direct, Fact, Gauge, Join, LogLine, Logged, Mark,
-    Membership, Message, NEVER, NONE, Outcome, Page, Row, Shown, Status, Stream, Told, What,
+    Attempt, Corrupt, Counts, Cursor, Device, Direct, Fact, Gauge, Join, LogLine, Logged, Looked,
+    Mark, Membership, Message, NEVER, NONE, Outcome, Page, Row, Shown, Status, Stream, Told, What,
 };
 pub(crate) use faults::Faults;
 pub(crate) use fold::{Changed, Fold};
@@ -67,6 +67,9 @@ pub(crate) struct Index {
     /// Where and when cursors were read in the end: server, channel, time.
     pub(crate) cursor_reads: Vec<(u32, u32, u64)>,
     pub(crate) shown: Vec<Shown>,
+    pub(crate) looked: Vec<Looked>,
+    /// Pods of which nobody should be a watcher: when, which, and how many there were.
+    pub(crate) watched: Vec<(u64, u32, u64)>,
     /// What the rows make of the messages that they are about.
     pub(crate) fold: Fold,
     pub(crate) faults: Faults,

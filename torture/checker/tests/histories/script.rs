@@ -3,7 +3,7 @@
 
 use hubbub_checker::{
     Entry, Event, Fault, FaultKind,
-    history::{Change, Kind, Phase},
+    history::{Change, Kind, Load, Phase},
 };
 
 use crate::{
@@ -393,7 +393,32 @@ impl World {
         }
     }
 
+    /// The dashboard, while one goes on looking, and when nobody does.
+    fn looks(&mut self) {
+        for round in 0..3 {
+            let connections = (0..2 + round).map(|n| (names::channel(n), 1 + self.dice.below(9)));
+            let connections = connections.collect();
+            let load = Load {
+                pods: 2,
+                sockets: 20 + self.dice.below(20),
+                connections,
+            };
+            self.say(Event::Looked {
+                server: format!("api-{}", 1 + round % 2),
+                there: load.clone(),
+                shown: load,
+            });
+        }
+        for pod in ["edge-1", "edge-2"] {
+            self.say(Event::Watched {
+                pod: pod.to_owned(),
+                watchers: 0,
+            });
+        }
+    }
+
     fn finals(&mut self) {
+        self.looks();
         self.gauges(1);
         // A proxy that was told to end lets go of its last connections only now.
         self.run_until(self.now + 1_000);

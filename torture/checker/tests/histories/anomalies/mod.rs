@@ -10,7 +10,7 @@ mod stores;
 mod wires;
 
 use hubbub_checker::{
-    Assertion::{self, A1, A2, A3, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14},
+    Assertion::{self, A1, A2, A3, A4, A5, A6, A7, A8, A9, A10, A11, A12, A13, A14, A15},
     check,
 };
 use made::Made;
@@ -134,4 +134,9 @@ anomalies! {
     processes::panicked breaks A14;
     processes::unexplained_error breaks A14;
     processes::error_long_after_its_fault breaks A14;
+    processes::stale_count breaks A15;
+    processes::channel_not_shown breaks A15;
+    processes::channel_that_nobody_is_in breaks A15;
+    processes::pod_not_shown breaks A15;
+    processes::watch_that_does_not_end breaks A15;
 }

@@ -1,6 +1,9 @@
 //! Anomalies of statuses, resources and logs.
 
-use hubbub_checker::{Event, history::Phase};
+use hubbub_checker::{
+    Event,
+    history::{Load, Phase},
+};
 
 use super::made::Made;
 use crate::names;
@@ -87,4 +90,47 @@ pub(super) fn error_long_after_its_fault(made: &mut Made) -> Option<()> {
     let at = made.phase(Phase::Final);
     let text = "ERROR the log's producer failed for good and is replaced: fatal";
     line(made, at, "error", text)
+}
+
+/// Changes what one of the dashboards showed.
+fn shown(made: &mut Made, change: impl Fn(&mut Load) -> Option<()>) -> Option<()> {
+    let place = made.pick(|e| matches!(e, Event::Looked { .. }))?;
+    match made.event(place) {
+        Event::Looked { shown, .. } => change(shown),
+        _ => None,
+    }
+}
+
+pub(super) fn stale_count(made: &mut Made) -> Option<()> {
+    shown(made, |load| {
+        load.sockets += 1;
+        Some(())
+    })
+}
+
+pub(super) fn channel_not_shown(made: &mut Made) -> Option<()> {
+    shown(made, |load| load.connections.pop_last().map(|_| ()))
+}
+
+pub(super) fn channel_that_nobody_is_in(made: &mut Made) -> Option<()> {
+    shown(made, |load| {
+        let nobody_is_in = names::channel(load.connections.len());
+        load.connections.insert(nobody_is_in, 1);
+        Some(())
+    })
+}
+
+pub(super) fn pod_not_shown(made: &mut Made) -> Option<()> {
+    shown(made, |load| {
+        load.pods -= 1;
+        Some(())
+    })
+}
+
+pub(super) fn watch_that_does_not_end(made: &mut Made) -> Option<()> {
+    let place = made.pick(|e| matches!(e, Event::Watched { .. }))?;
+    if let Event::Watched { watchers, .. } = made.event(place) {
+        *watchers = 1;
+    }
+    Some(())
 }
