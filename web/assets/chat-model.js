@@ -19,6 +19,10 @@ const HERE_MS = 15_000;
 const WATCHED_MEMBERS = 120;
 const TEXT_BYTES = 16_384;
 const CAUGHT_UP_MS = 500;
+/** What is unread is asked for at most so often, in ms; so long the first of many askers waits. */
+const RECOUNT_MS = 1_000;
+/** While the store is behind a join it is asked again this often, in ms. */
+const BEHIND_MS = 5_000;
 /** Names that an address below /ui means otherwise; such a channel goes by its id. */
 const TAKEN = ['dashboard', 'sign-in', '.', '..'];
 
@@ -35,6 +39,8 @@ const place = (channel) => ({
   /** As the server counts it, and what came since. */
   read: 0,
   unread: 0,
+  /** The head at which the server counted: a record through here is in `unread` already. */
+  countedThrough: 0,
   lastMs: channel.created_ms,
   /** The line "new" stands above what is above this; null for none. */
   newSince: null,
@@ -214,10 +220,48 @@ export class ChatModel {
       const channel = this.channels.get(one.channel);
       if (!channel) continue;
       channel.read = Math.max(channel.read, one.read);
-      channel.unread = one.read < channel.read ? channel.unread : one.unread;
       if (one.last_ts_ms > 0) channel.lastMs = one.last_ts_ms;
+      // It has not heard how far we are: what was counted here is nearer the truth.
+      if (one.read < channel.read) continue;
+      // What came live and is not stored yet is not in its count.
+      channel.unread = one.unread + this.#othersAbove(channel, Math.max(one.head, one.read));
+      channel.countedThrough = one.head;
     }
     this.changed('channels');
+  }
+
+  /** Messages of others above a seq, as far as they are here. */
+  #othersAbove(channel, seq) {
+    const above = (one) => one.type === 'message' && one.seq > seq && one.user !== this.me;
+    return channel.timeline.list().filter(above).length;
+  }
+
+  /** Asks again what is unread, in a moment and once for all who want it by then. */
+  async #recount() {
+    this.recountWanted = true;
+    if (this.recounting) return;
+    this.recounting = true;
+    for (let pause = RECOUNT_MS; this.recountWanted; ) {
+      await new Promise((done) => setTimeout(done, pause));
+      this.recountWanted = false;
+      pause = RECOUNT_MS;
+      if (await this.#recountNow()) continue;
+      this.recountWanted = true;
+      pause = BEHIND_MS;
+    }
+    this.recounting = false;
+  }
+
+  /** False: it is to be asked again. */
+  async #recountNow() {
+    try {
+      this.#countUnread(await this.api.unread());
+    } catch (error) {
+      return !error.retryable;
+    }
+    this.markRead();
+    // What lies between its head and that of a join comes to us in no other way.
+    return this.#mine().every((one) => one.joinedAt <= Math.max(one.countedThrough, one.read));
   }
 
   /** Looks again at which channels there are and what is unread in them. */
@@ -683,7 +727,8 @@ export class ChatModel {
     channel.joinedAt = head ?? 0;
     channel.timeline.loaded = false;
     if (this.current === channel.id) this.#loadNewest(channel);
-    if (since !== null) this.refresh();
+    // What came before the head and after the count is told by nobody.
+    if (head === null || head > channel.countedThrough) this.#recount();
   }
 
   async #onDirect({ channel, head, with: partner }) {
@@ -749,6 +794,7 @@ export class ChatModel {
     if (channel.unread === 0 && this.current === channel.id && channel.newSince === null) {
       channel.newSince = channel.read;
     }
+    if (record.seq <= channel.countedThrough) return;
     channel.unread += 1;
     this.changed('channels');
   }

@@ -1,0 +1,53 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+
+import { message, Page, pass, unreadOf } from '../testing/page.js';
+
+const answer = (...channels) => async () => ({ channels });
+
+test('what is unread is counted once, by the server or by the page', async (t) => {
+  const page = new Page(t);
+  await page.start();
+  await page.joined({ head: 0 });
+  await page.reconnect();
+  // The server counts five, and the resume brings the same ones.
+  page.model.api.unread = answer(unreadOf('C1', { unread: 5, head: 5 }));
+  await page.model.refresh();
+  assert.equal(page.channel().unread, 5);
+  await page.joined({ head: 5 });
+  for (let seq = 1; seq <= 5; seq += 1) page.frame(message('C1', seq));
+  assert.equal(page.channel().unread, 5);
+  page.frame(message('C1', 6));
+  assert.equal(page.channel().unread, 6);
+});
+
+test('what came live and is not stored yet stays counted', async (t) => {
+  const page = new Page(t);
+  await page.start();
+  await page.joined();
+  for (let seq = 1; seq <= 5; seq += 1) page.frame(message('C1', seq));
+  await page.model.refresh();
+  assert.equal(page.channel().unread, 5);
+  page.model.api.unread = answer(unreadOf('C1', { unread: 3, head: 3 }));
+  await page.model.refresh();
+  assert.equal(page.channel().unread, 5);
+});
+
+test('what came between the count and the join is counted, once the store has it', async (t) => {
+  const page = new Page(t);
+  await page.start();
+  let asked = 0;
+  const heads = [1, 2];
+  page.model.api.unread = async () => {
+    asked += 1;
+    const head = heads.shift();
+    return { channels: [unreadOf('C1', { unread: head, head })] };
+  };
+  await page.joined({ head: 2 });
+  await pass(1_000);
+  assert.equal(page.channel().unread, 1);
+  await pass(5_000);
+  assert.equal(page.channel().unread, 2);
+  await pass(60_000);
+  assert.equal(asked, 2);
+});
