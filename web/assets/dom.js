@@ -131,8 +131,7 @@ export function linked(text) {
  * @param {{key: string, sign: string, make: () => HTMLElement}[]} rows
  */
 export function patch(parent, rows) {
-  const old = new Map();
-  for (const child of parent.children) old.set(child.dataset.key, child);
+  const old = keep(parent, new Set(rows.map((row) => row.key)));
   let before = null;
   for (const { key, sign, make } of rows) {
     let element = old.get(key);
@@ -148,7 +147,17 @@ export function patch(parent, rows) {
     if (element !== place) parent.insertBefore(element, place);
     before = element;
   }
-  for (const element of old.values()) element.remove();
+}
+
+/** Removes all children but the first of each of these keys; gives those that stay, by key. */
+function keep(parent, keys) {
+  const kept = new Map();
+  for (const child of [...parent.children]) {
+    const { key } = child.dataset;
+    if (keys.has(key) && !kept.has(key)) kept.set(key, child);
+    else child.remove();
+  }
+  return kept;
 }
 
 /** Replaces an element; the focus stays on what took its place. */

@@ -277,6 +277,7 @@ export function dayOf(ms) {
 export function rowsOf(timeline, { me, newSince = null }) {
   const rows = [];
   let day = null;
+  const days = new Map();
   let before = null;
   let marked = newSince === null;
   const beginDay = (ms) => {
@@ -284,7 +285,10 @@ export function rowsOf(timeline, { me, newSince = null }) {
     if (today === day) return;
     day = today;
     before = null;
-    rows.push({ kind: 'day', key: `day-${today}`, day: today, ms });
+    // A day may come again: below it stands what could not be sent yesterday.
+    const nth = (days.get(today) ?? 0) + 1;
+    days.set(today, nth);
+    rows.push({ kind: 'day', key: nth === 1 ? `day-${today}` : `day-${today}-${nth}`, day: today, ms });
   };
   for (const entry of timeline.list()) {
     beginDay(entry.ts_ms);

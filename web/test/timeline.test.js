@@ -137,6 +137,16 @@ test('lines: a day, what is new, who speaks on', () => {
   assert.equal(new Set(rows.map((row) => row.key)).size, rows.length);
 });
 
+test('a day that comes again is a line of its own', () => {
+  const timeline = new Timeline();
+  timeline.add(message(1, { ts_ms: NOON - DAY }));
+  timeline.add(message(2, { ts_ms: NOON }));
+  timeline.addPending({ message_id: 'a', user: 'U1', text: 'late', thread: null, ts_ms: NOON - DAY });
+  const rows = rowsOf(timeline, { me: 'U1' });
+  assert.deepEqual(rows.map((row) => row.kind), ['day', 'message', 'day', 'message', 'day', 'pending']);
+  assert.equal(new Set(rows.map((row) => row.key)).size, rows.length);
+});
+
 test('the sign of a direct message is that of the furthest device', () => {
   const at = (delivered, read) => ({ delivered, read });
   assert.equal(signOf(5, []), 'sent');
