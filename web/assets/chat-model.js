@@ -391,25 +391,31 @@ export class ChatModel {
     this.markRead();
   }
 
-  /** The page before the oldest one; false: there is none. */
+  /** The page before the oldest one, if there is one. */
   async loadOlder() {
     const channel = this.here();
     const { timeline } = channel ?? {};
     const oldest = timeline?.oldest();
-    if (!channel?.is_member || channel.loading || !timeline.hasOlder || !oldest) return false;
+    if (!channel?.is_member || channel.loading || !timeline.hasOlder || !oldest) return;
     channel.loading = true;
+    channel.loadError = null;
     this.changed('log');
     try {
       const page = await this.api.messages(channel.id, { before: oldest });
       if (channel.timeline === timeline && timeline.oldest() === oldest) timeline.addOlder(page);
       this.#meet(page.messages);
-      channel.loadError = null;
     } catch (error) {
       channel.loadError = error.message;
     }
     channel.loading = false;
     this.changed('log');
-    return channel.loadError === null;
+  }
+
+  /** Reads what could not be read a moment ago. */
+  async readAgain() {
+    const channel = this.here();
+    if (channel?.timeline.loaded) await this.loadOlder();
+    else if (channel?.is_member) await this.#loadNewest(channel);
   }
 
   #meet(records) {

@@ -113,7 +113,11 @@ export class LogView {
     if (loadError) text = `The messages cannot be read now: ${loadError}.`;
     else if (loading) text = 'Reading…';
     else if (timeline.hasOlder) text = '';
-    return { key: 'top', sign: text, make: () => h('p', { class: 'top-line' }, text) };
+    const again = () => this.model.readAgain();
+    const button = loadError
+      ? h('button', { type: 'button', class: 'text-button', 'data-name': 'read-again', onclick: again }, 'Try again')
+      : null;
+    return { key: 'top', sign: text, make: () => h('p', { class: 'top-line', tabindex: '-1' }, text, ' ', button) };
   }
 
   #row(row, source) {

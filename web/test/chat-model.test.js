@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { message, Page, pass, unreadOf } from '../testing/page.js';
+import { history, message, Page, pass, unreadOf } from '../testing/page.js';
 
 const answer = (...channels) => async () => ({ channels });
 
@@ -50,4 +50,28 @@ test('what came between the count and the join is counted, once the store has it
   assert.equal(page.channel().unread, 2);
   await pass(60_000);
   assert.equal(asked, 2);
+});
+
+/** A page whose channel is on screen, joined at 50, with these messages as its newest page. */
+async function opened(t, messages, more) {
+  const page = new Page(t);
+  await page.start();
+  page.model.api.messages = async () => history(messages, more);
+  await page.joined({ head: 50 });
+  await page.model.open('C1');
+  return page;
+}
+
+test('an older page that could not be read is read when it is asked for again', async (t) => {
+  const page = await opened(t, [message('C1', 50)], { has_more: true });
+  const channel = page.channel();
+  page.model.api.messages = async () => {
+    throw Object.assign(new Error('away'), { retryable: true });
+  };
+  await page.model.loadOlder();
+  assert.equal(channel.loadError, 'away');
+  page.model.api.messages = async () => history([message('C1', 49)]);
+  await page.model.readAgain();
+  assert.equal(channel.loadError, null);
+  assert.deepEqual(channel.timeline.list().map((one) => one.seq), [49, 50]);
 });
