@@ -32,7 +32,8 @@ const TAKEN = ['dashboard', 'sign-in', '.', '..'];
 const place = (channel) => ({
   ...channel,
   timeline: new Timeline(),
-  /** The head of the last join that could not go on from a cursor; null while none was answered. */
+  /** The head of the last join that could not go on from a cursor, 0 where nobody knew it; null while
+   * none was answered. */
   joinedAt: null,
   loading: false,
   loadError: null,
@@ -376,7 +377,7 @@ export class ChatModel {
         channel.timeline.loaded = false;
         setTimeout(() => this.#loadNewest(channel), pause);
       } else {
-        channel.timeline.replaceThrough(joinedAt ?? page.head, page);
+        channel.timeline.replaceThrough(joinedAt || page.head, page);
         // Without a join yet it is shown, and read again when that is answered.
         channel.timeline.loaded = joinedAt !== null;
         this.#meet(page.messages);

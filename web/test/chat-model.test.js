@@ -75,3 +75,13 @@ test('an older page that could not be read is read when it is asked for again', 
   assert.equal(channel.loadError, null);
   assert.deepEqual(channel.timeline.list().map((one) => one.seq), [49, 50]);
 });
+
+test('after a join that knows no head the newest page leaves no hole', async (t) => {
+  const page = await opened(t, [message('C1', 49), message('C1', 50)]);
+  page.model.api.messages = async () => history([message('C1', 99), message('C1', 100)], { has_more: true });
+  await page.reconnect();
+  await page.joined({ head: null, recovered: false, reason: 'away' });
+  const { timeline } = page.channel();
+  assert.deepEqual(timeline.list().map((one) => one.seq), [99, 100]);
+  assert.ok(timeline.hasOlder);
+});
