@@ -19,6 +19,8 @@ const HERE_MS = 15_000;
 const WATCHED_MEMBERS = 120;
 const TEXT_BYTES = 16_384;
 const CAUGHT_UP_MS = 500;
+/** After an error the newest page is read again, in ms. */
+const LOAD_AGAIN_MS = 2_000;
 /** What is unread is asked for at most so often, in ms; so long the first of many askers waits. */
 const RECOUNT_MS = 1_000;
 /** While the store is behind a join it is asked again this often, in ms. */
@@ -37,6 +39,7 @@ const place = (channel) => ({
   joinedAt: null,
   loading: false,
   loadError: null,
+  loadTimer: 0,
   /** As the server counts it, and what came since. */
   read: 0,
   unread: 0,
@@ -375,7 +378,7 @@ export class ChatModel {
         const pause = page.head < (joinedAt ?? 0) ? CAUGHT_UP_MS : 0;
         if (joinedAt === null) channel.timeline.replaceThrough(page.head, page);
         channel.timeline.loaded = false;
-        setTimeout(() => this.#loadNewest(channel), pause);
+        this.#loadLater(channel, pause);
       } else {
         channel.timeline.replaceThrough(joinedAt || page.head, page);
         // Without a join yet it is shown, and read again when that is answered.
@@ -386,10 +389,18 @@ export class ChatModel {
       channel.loading = false;
       channel.loadError = error.message;
       if (error.code === 'channel_not_found') this.#forget(channel.id);
-      else if (error.retryable) setTimeout(() => this.#loadNewest(channel), 2_000);
+      else if (error.retryable) this.#loadLater(channel, LOAD_AGAIN_MS);
     }
     this.changed('log');
     this.markRead();
+  }
+
+  /** The newest page again after a pause, if it is on screen then. */
+  #loadLater(channel, pause) {
+    clearTimeout(channel.loadTimer);
+    channel.loadTimer = setTimeout(() => {
+      if (this.here() === channel && channel.is_member) this.#loadNewest(channel);
+    }, pause);
   }
 
   /** The page before the oldest one, if there is one. */
@@ -410,6 +421,8 @@ export class ChatModel {
     }
     channel.loading = false;
     this.changed('log');
+    // Joined anew meanwhile, where the newest page could not be read beside this one.
+    if (!channel.timeline.loaded) this.#loadLater(channel, 0);
   }
 
   /** Reads what could not be read a moment ago. */

@@ -3,6 +3,11 @@ import { test } from 'node:test';
 
 import { history, message, Page, pass, unreadOf } from '../testing/page.js';
 
+const later = () => {
+  const parts = {};
+  parts.promise = new Promise((resolve) => Object.assign(parts, { resolve }));
+  return parts;
+};
 const answer = (...channels) => async () => ({ channels });
 
 test('what is unread is counted once, by the server or by the page', async (t) => {
@@ -84,4 +89,37 @@ test('after a join that knows no head the newest page leaves no hole', async (t)
   const { timeline } = page.channel();
   assert.deepEqual(timeline.list().map((one) => one.seq), [99, 100]);
   assert.ok(timeline.hasOlder);
+});
+
+test('a channel that is joined anew while an older page is read reads its newest page, too', async (t) => {
+  const page = await opened(t, [message('C1', 50)], { has_more: true });
+  const { promise, resolve } = later();
+  page.model.api.messages = () => promise;
+  const older = page.model.loadOlder();
+  await page.reconnect();
+  await page.joined({ head: 100, recovered: false, reason: 'away' });
+  page.model.api.messages = async () => history([message('C1', 100)], { has_more: true });
+  resolve(history([message('C1', 49)]));
+  await older;
+  await pass(1);
+  const { timeline } = page.channel();
+  assert.ok(timeline.loaded);
+  assert.deepEqual(timeline.list().map((one) => one.seq), [100]);
+});
+
+test('whatever asks for the newest page again, it is read by one at a time', async (t) => {
+  const page = await opened(t, [message('C1', 50)]);
+  let asked = 0;
+  page.model.api.messages = async () => {
+    asked += 1;
+    throw Object.assign(new Error('away'), { retryable: true });
+  };
+  for (let turn = 0; turn < 4; turn += 1) {
+    await page.reconnect();
+    await page.joined({ head: 100 + turn, recovered: false, reason: 'away' });
+    await pass(100);
+  }
+  asked = 0;
+  for (let turn = 0; turn < 20; turn += 1) await pass(100);
+  assert.equal(asked, 1);
 });
