@@ -100,13 +100,14 @@ const LINK = /https?:\/\/[^\s<>"'`]+/g;
 
 /** Without what ends the sentence; a closing bracket belongs to it if it was opened in it. */
 function trimmed(address) {
+  const count = (bracket) => address.split(bracket).length - 1;
+  // Counted once: a message may end in thousands of them.
+  let unopened = count(')') - count('(');
   let end = address.length;
-  for (;;) {
+  for (; ; end -= 1) {
     const last = address[end - 1];
-    const head = address.slice(0, end);
-    const unopened = last === ')' && head.split('(').length < head.split(')').length;
-    if (!'.,:;!?]}'.includes(last) && !unopened) return head;
-    end -= 1;
+    if (last === ')' && unopened > 0) unopened -= 1;
+    else if (!'.,:;!?]}'.includes(last)) return address.slice(0, end);
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
-import { h, patch } from '../assets/dom.js';
+import { h, linked, patch } from '../assets/dom.js';
 import { withElements } from '../testing/elements.js';
 
 beforeEach(withElements);
@@ -27,4 +27,21 @@ test('a key that is there twice leaves nothing behind', () => {
   assert.deepEqual(texts(parent), ['day', 'm1', 'day', 'm2']);
   patch(parent, [row('m2')]);
   assert.deepEqual(texts(parent), ['m2']);
+});
+
+const addresses = (text) =>
+  linked(text).filter((part) => typeof part !== 'string').map((link) => link.getAttribute('href'));
+
+test('an address ends where its sentence ends, and keeps the brackets that it opened', () => {
+  assert.deepEqual(addresses('see http://a.b/c. Or (https://a.b/c_(d)), not http://x?!'), [
+    'http://a.b/c', 'https://a.b/c_(d)', 'http://x',
+  ]);
+  assert.deepEqual(addresses('http://a/(b).)'), ['http://a/(b)']);
+});
+
+test('an address with very many brackets is read at once', () => {
+  // If each were counted anew, this would not end.
+  const many = ')'.repeat(300_000);
+  assert.deepEqual(addresses(`http://x${many}`), ['http://x']);
+  assert.deepEqual(addresses(`http://x${'('.repeat(300_000)}${many}.`).map((one) => one.length), [600_008]);
 });
