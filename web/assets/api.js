@@ -89,7 +89,7 @@ export class Api {
     return users;
   }
 
-  /** The caller's channels and the public ones, at most `most`. */
+  /** The caller's channels and the public ones, oldest first, about `most` at most. */
   async channels(most = 2_000) {
     const all = [];
     let cursor = null;
@@ -104,6 +104,12 @@ export class Api {
 
   channel(id) {
     return this.#call('GET', `/channels/${segment(id)}`);
+  }
+
+  /** The channel of this name, or null. */
+  async channelNamed(name) {
+    const page = await this.#call('GET', `/channels?name=${segment(name)}`);
+    return page.items[0] ?? null;
   }
 
   createChannel(name, kind) {

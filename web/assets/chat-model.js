@@ -13,6 +13,9 @@ const KEEP = 600;
 const TYPING_MS = 5_000;
 /** Channels that the page listens to: a socket may join 1,000. */
 const JOINS = 900;
+/** Channels of one's own that are asked for by id: that many in all, so many at once. */
+const OWN_BEYOND = 900;
+const OWN_AT_ONCE = 8;
 /** While a channel is on screen, who listens to it is asked again this often, in ms. */
 const HERE_MS = 15_000;
 /** Users who are watched: 200 at most, some of them partners of direct channels. */
@@ -95,10 +98,12 @@ export class ChatModel {
     this.me = me.id;
     this.users.set(me.id, me);
     for (const channel of channels) this.channels.set(channel.id, place(channel));
-    const partners = channels.filter((one) => one.with).map((one) => one.with);
-    const [unread] = await Promise.all([this.api.unread(), this.knowNow(partners)]);
+    const unread = await this.api.unread();
+    for (const channel of await this.#ownBeyond(unread)) this.channels.set(channel.id, place(channel));
+    await this.knowNow(this.#mine().flatMap((one) => one.with ?? []));
     this.#countUnread(unread);
-    for (const channel of this.#mine().slice(0, JOINS)) this.session.join(channel.id);
+    const liveliest = this.#mine().sort((a, b) => b.lastMs - a.lastMs);
+    for (const channel of liveliest.slice(0, JOINS)) this.session.join(channel.id);
     this.#restoreOutbox();
     const scheme = location.protocol === 'https:' ? 'wss' : 'ws';
     this.connection = new Connection({
@@ -151,6 +156,18 @@ export class ChatModel {
   find(segment) {
     if (this.channels.has(segment)) return this.channels.get(segment);
     return [...this.channels.values()].find((channel) => channel.name === segment) ?? null;
+  }
+
+  /** The same, asked of the server if the page does not have it: lists end somewhere. */
+  async seek(segment) {
+    const known = this.find(segment);
+    if (known) return known;
+    try {
+      const found = await this.api.channel(segment).catch(() => this.api.channelNamed(segment));
+      return found && this.#know(found);
+    } catch {
+      return null;
+    }
   }
 
   /** The person's channels by kind; direct ones by their last message. */
@@ -219,6 +236,22 @@ export class ChatModel {
     return [...this.channels.values()].filter((channel) => channel.is_member);
   }
 
+  /**
+   * One's own channels that are not known: where there are very many public ones the list ends before
+   * all of one's own were in it, and the count of what is unread names them all.
+   */
+  async #ownBeyond({ channels, missing = [] }) {
+    const ids = [...channels.map((one) => one.channel), ...missing];
+    const unknown = ids.filter((id) => !this.channels.has(id)).slice(0, OWN_BEYOND);
+    const found = [];
+    for (let at = 0; at < unknown.length; at += OWN_AT_ONCE) {
+      const some = unknown.slice(at, at + OWN_AT_ONCE);
+      // One that cannot be had now is looked for again with the next count.
+      found.push(...(await Promise.all(some.map((id) => this.api.channel(id).catch(() => null)))));
+    }
+    return found.filter(Boolean);
+  }
+
   #countUnread(answer) {
     for (const one of answer.channels) {
       const channel = this.channels.get(one.channel);
@@ -273,6 +306,7 @@ export class ChatModel {
     try {
       const [channels, unread] = await Promise.all([this.api.channels(), this.api.unread()]);
       for (const channel of channels) this.#know(channel);
+      for (const channel of await this.#ownBeyond(unread)) this.#know(channel);
       this.#countUnread(unread);
       this.markRead();
     } catch {
@@ -286,10 +320,25 @@ export class ChatModel {
     if (known) Object.assign(known, channel);
     else this.channels.set(channel.id, place(channel));
     if (channel.with) this.want([channel.with].filter((id) => !this.users.has(id)));
-    if (channel.is_member) this.session.join(channel.id);
+    if (channel.is_member && this.session.channels.size < JOINS) this.session.join(channel.id);
     this.connection?.pump();
     this.changed('channels');
     return this.channels.get(channel.id);
+  }
+
+  /** Listens to the channel on screen, in any case: the one that was quiet the longest makes room. */
+  #listen(channel) {
+    const { session } = this;
+    if (session.channels.has(channel.id)) return;
+    if (session.channels.size >= JOINS) {
+      const joined = [...session.channels.keys()].map((id) => this.channels.get(id)).filter(Boolean);
+      const quiet = joined.reduce((least, one) => (one.lastMs < least.lastMs ? one : least));
+      session.leave(quiet.id);
+      quiet.joinedAt = null;
+      quiet.timeline.loaded = false;
+    }
+    session.join(channel.id);
+    this.connection?.pump();
   }
 
   /** Shows a channel. */
@@ -307,6 +356,7 @@ export class ChatModel {
     this.changed('typing');
     this.changed('people');
     if (!channel.is_member) return;
+    this.#listen(channel);
     this.#watchPeople();
     await Promise.all([
       this.#loadNewest(channel),

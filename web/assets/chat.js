@@ -158,10 +158,13 @@ class Page {
   /** Shows what the address says. */
   async #follow() {
     const { model } = this;
-    const segment = decodeURIComponent(location.pathname.split('/')[2] ?? '');
+    const path = location.pathname;
+    const segment = decodeURIComponent(path.split('/')[2] ?? '');
     const sections = model.sections();
     const first = sections.channels[0] ?? sections.direct[0] ?? sections.others[0] ?? null;
-    const channel = segment === '' ? first : model.find(segment);
+    const channel = segment === '' ? first : await model.seek(segment);
+    // Gone elsewhere while it was looked for.
+    if (location.pathname !== path) return;
     if (channel) {
       if (segment === '') history.replaceState(null, '', this.#addressOf(channel));
       await this.#show(channel);

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { history, message, Page, pass, unreadOf } from '../testing/page.js';
+import { channel, history, message, Page, pass, unreadOf } from '../testing/page.js';
 
 const later = () => {
   const parts = {};
@@ -69,16 +69,16 @@ async function opened(t, messages, more) {
 
 test('an older page that could not be read is read when it is asked for again', async (t) => {
   const page = await opened(t, [message('C1', 50)], { has_more: true });
-  const channel = page.channel();
+  const place = page.channel();
   page.model.api.messages = async () => {
     throw Object.assign(new Error('away'), { retryable: true });
   };
   await page.model.loadOlder();
-  assert.equal(channel.loadError, 'away');
+  assert.equal(place.loadError, 'away');
   page.model.api.messages = async () => history([message('C1', 49)]);
   await page.model.readAgain();
-  assert.equal(channel.loadError, null);
-  assert.deepEqual(channel.timeline.list().map((one) => one.seq), [49, 50]);
+  assert.equal(place.loadError, null);
+  assert.deepEqual(place.timeline.list().map((one) => one.seq), [49, 50]);
 });
 
 test('after a join that knows no head the newest page leaves no hole', async (t) => {
@@ -122,4 +122,35 @@ test('whatever asks for the newest page again, it is read by one at a time', asy
   asked = 0;
   for (let turn = 0; turn < 20; turn += 1) await pass(100);
   assert.equal(asked, 1);
+});
+
+test('a channel beyond the list is there, if it is one of mine or somebody names it', async (t) => {
+  const far = [channel('C8'), channel('C9', { is_member: false })];
+  const page = new Page(t, {
+    unread: answer(unreadOf('C1'), unreadOf('C8', { unread: 2, head: 2 })),
+    channel: async (id) => far.find((one) => one.id === id) ?? Promise.reject(new Error('no')),
+    channelNamed: async (name) => far.find((one) => one.name === name) ?? null,
+  });
+  await page.start();
+  assert.equal(page.channel('C8').unread, 2);
+  assert.deepEqual(page.written('join').map((join) => join.channel), ['C1', 'C8']);
+  assert.equal((await page.model.seek('c9')).id, 'C9');
+  assert.equal((await page.model.seek('C9')).id, 'C9');
+  assert.equal(await page.model.seek('c7'), null);
+});
+
+test('of very many channels the one on screen is listened to', async (t) => {
+  const ids = Array.from({ length: 1_000 }, (_, at) => `C${at}`);
+  const page = new Page(t, {
+    channels: async () => ids.map((id) => channel(id)),
+    unread: async () => ({ channels: ids.map((id, at) => unreadOf(id, { last_ts_ms: 1_000 - at })) }),
+  });
+  await page.start();
+  assert.equal(page.written('join').length, 900);
+  await page.model.refresh();
+  assert.deepEqual(page.written('join'), []);
+  await page.model.open('C950');
+  assert.deepEqual(page.written('leave', 'join').map((one) => [one.type, one.channel]), [
+    ['leave', 'C899'], ['join', 'C950'],
+  ]);
 });

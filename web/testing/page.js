@@ -76,6 +76,8 @@ export class Page {
     this.model.api = {
       me: async () => ({ id: ME, name: 'Me', version: 1 }),
       channels: async () => [channel('C1')],
+      channel: async () => Promise.reject(new Error('there is no such channel')),
+      channelNamed: async () => null,
       unread: async () => ({ channels: [unreadOf('C1')] }),
       users: async (ids) => ids.map((id) => ({ id, name: id, version: 1 })),
       messages: async () => history([]),
