@@ -916,7 +916,7 @@ export class ChatModel {
         else timeline.acknowledged(messageId, ok);
       }
       // Sent again: whichever copy the store keeps is in history by the fence.
-      if (ok && ok.seq === null) this.#fetchFence(channel, ok.fence);
+      if (ok && ok.seq === null) this.#fetchFence(channel, ok.fence, messageId);
     } else if (error) {
       for (const timeline of timelines) {
         const entry = timeline.bySeq.get(change.target);
@@ -931,17 +931,27 @@ export class ChatModel {
     if (channel === this.current) this.#drawn();
   }
 
-  async #fetchFence(id, fence) {
+  async #fetchFence(id, fence, messageId) {
     const channel = this.channels.get(id);
     if (!channel || fence === undefined) return;
     try {
       const page = await this.api.messages(id, { around: fence, at_least: fence });
-      const ours = page.messages.filter((one) => channel.timeline.pending.has(one.message_id));
-      for (const record of ours) for (const timeline of this.#timelines(id)) timeline.add(record);
+      const ours = page.messages.find((one) => one.user === this.me && one.message_id === messageId);
+      if (ours) this.#placeOwn(channel, ours);
+      // It is stored by now: if it is not near the fence it stands further up, among older pages.
+      if (page.head >= fence) for (const timeline of this.#timelines(id)) timeline.drop(messageId);
       if (id === this.current) this.#drawn();
     } catch {
       // The record comes live, too.
     }
+  }
+
+  /** Shows a message that was sent again where it stands. */
+  #placeOwn(channel, record) {
+    const { timeline } = channel;
+    // Above the oldest one it would hide what lies between; an older page brings it.
+    if (record.seq > (timeline.oldest() ?? 0) || !timeline.hasOlder) timeline.add(record);
+    if (this.thread?.channel === channel.id) this.#addToThread(record);
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { channel, history, message, Page, pass, unreadOf } from '../testing/page.js';
+import { channel, history, ME, message, Page, pass, settled, unreadOf } from '../testing/page.js';
 
 const later = () => {
   const parts = {};
@@ -153,4 +153,40 @@ test('of very many channels the one on screen is listened to', async (t) => {
   assert.deepEqual(page.written('leave', 'join').map((one) => [one.type, one.channel]), [
     ['leave', 'C899'], ['join', 'C950'],
   ]);
+});
+
+/** Says something on a page where it has to be sent again; the answer is a fence. */
+async function sentAgain(page, fence, thread = null) {
+  page.model.say('hi', thread);
+  await page.reconnect();
+  await page.joined({ head: 50 });
+  const { id, client_msg_id: messageId, retry } = page.written().find((one) => one.client_msg_id);
+  assert.ok(retry);
+  page.frame({ reply_to: id, ok: true, channel: 'C1', message_id: messageId, seq: null, ts_ms: 1, fence });
+  return messageId;
+}
+
+test('a message that was sent again is shown in its channel, and in no thread', async (t) => {
+  const page = await opened(t, [message('C1', 50)]);
+  page.model.api.replies = async () => ({ root: message('C1', 50), messages: [], has_more: false, head: 50 });
+  await page.model.openThread(50);
+  page.model.api.messages = () => late.promise;
+  const late = later();
+  const messageId = await sentAgain(page, 52);
+  late.resolve(history([message('C1', 50), message('C1', 51, { user: ME, message_id: messageId, text: 'hi' })], { head: 52 }));
+  await settled();
+  assert.deepEqual(page.channel().timeline.list().map((one) => one.seq), [50, 51]);
+  assert.deepEqual(page.model.thread.timeline.list().map((one) => one.seq), [50]);
+});
+
+test('a message that was sent again and stands far above is on its way no more', async (t) => {
+  const page = await opened(t, [message('C1', 49), message('C1', 50)], { has_more: true });
+  page.model.api.messages = async () => history([message('C1', 90)], { head: 89 });
+  await sentAgain(page, 90);
+  await settled();
+  assert.equal(page.channel().timeline.pending.size, 1, 'the store is behind');
+  page.model.api.messages = async () => history([message('C1', 90)]);
+  await sentAgain(page, 90);
+  await settled();
+  assert.equal(page.channel().timeline.pending.size, 1);
 });

@@ -102,10 +102,12 @@ export class Page {
     Socket.last.onmessage({ data: JSON.stringify(frame) });
   }
 
-  /** What the page wrote and nobody took yet. */
+  /** What the page wrote, of these types or of all, and nobody took yet. */
   written(...types) {
-    const all = Socket.last.sent.splice(0);
-    return types.length > 0 ? all.filter((one) => types.includes(one.type)) : all;
+    const isAsked = (one) => types.length === 0 || types.includes(one.type);
+    const { sent } = Socket.last;
+    Socket.last.sent = sent.filter((one) => !isAsked(one));
+    return sent.filter(isAsked);
   }
 
   /** Answers all joins that were asked for. */
