@@ -874,8 +874,9 @@ export class ChatModel {
       // Another device of one's own read on.
       if (receipt.read <= channel.read) return;
       channel.read = receipt.read;
-      if (receipt.read >= channel.timeline.newest()) channel.unread = 0;
-      else this.refresh();
+      // A channel that was never opened here does not know its newest message.
+      if (channel.timeline.loaded && receipt.read >= channel.timeline.newest()) channel.unread = 0;
+      else this.#recount();
       this.changed('channels');
       return;
     }

@@ -190,3 +190,21 @@ test('a message that was sent again and stands far above is on its way no more',
   await settled();
   assert.equal(page.channel().timeline.pending.size, 1);
 });
+
+test('what another device of mine read is counted by the server, once for many receipts', async (t) => {
+  let asked = 0;
+  const page = new Page(t, {
+    unread: async () => {
+      asked += 1;
+      return { channels: [unreadOf('C1', { read: asked === 1 ? 0 : 3, unread: asked === 1 ? 10 : 7, head: 10 })] };
+    },
+  });
+  await page.start();
+  await page.joined({ head: 10 });
+  for (const read of [1, 2, 3]) {
+    page.frame({ type: 'receipt', channel: 'C1', user: ME, device: 'other', delivered: 10, read });
+  }
+  assert.equal(page.channel().unread, 10);
+  await pass(1_000);
+  assert.deepEqual([page.channel().unread, asked], [7, 2]);
+});
