@@ -134,10 +134,14 @@ export class Timeline {
 
   // --- what this page sends
 
-  /** @param {{message_id: string, user: string, text: string, thread?: number|null, ts_ms: number}} sent */
+  /**
+   * What is on its way. From another timeline it comes with what became of it there.
+   * @param {{message_id: string, user: string, text: string, thread?: number|null, ts_ms: number,
+   *   state?: string, error?: object|null}} sent
+   */
   addPending(sent) {
     if (this.entries.has(keyOf(sent))) return;
-    this.pending.set(sent.message_id, { ...sent, state: 'pending', error: null });
+    this.pending.set(sent.message_id, { state: 'pending', error: null, ...sent });
   }
 
   /** The log has it, at `seq` if that is known. */

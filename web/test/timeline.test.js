@@ -105,6 +105,10 @@ test('one that was sent again waits for its record, a refused one stays', () => 
   timeline.addPending({ ...sent, message_id: 'b' });
   timeline.failed('b', { code: 'forbidden', message: 'no' });
   assert.equal(rowsOf(timeline, { me: 'U1' }).at(-1).sent.state, 'failed');
+  // So it stays in the thread beside the channel, too.
+  const thread = new Timeline();
+  thread.addPending(timeline.pending.get('b'));
+  assert.deepEqual(thread.pending.get('b'), timeline.pending.get('b'));
   timeline.drop('b');
   assert.equal(timeline.pending.size, 0);
 });
