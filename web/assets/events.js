@@ -131,7 +131,11 @@ export class EventStream {
   async #events(body, turn, alive) {
     const parser = new EventParser();
     let afterMs = 0;
-    for await (const text of body.pipeThrough(new TextDecoderStream())) {
+    // Not `for await`: not every browser can walk over a stream.
+    const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+    for (;;) {
+      const { done, value: text } = await reader.read();
+      if (done) break;
       if (turn !== this.turn) return { reason: 'closed', afterMs };
       alive();
       for (const event of parser.push(text)) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
 import { Board, niceTop } from '../assets/board.js';
-import { EventParser } from '../assets/events.js';
+import { EventParser, EventStream } from '../assets/events.js';
 import { seeded } from '../testing/random.js';
 
 const pod = (name, sockets) => ({ pod: name, region: 'home', sockets, channels: 1, messages_per_s: 0, state: 'reporting' });
@@ -85,4 +85,30 @@ test('a scale ends at a round number that holds what is shown', () => {
   for (const [most, top] of [[0, 1], [1, 1], [1.2, 2], [3, 5], [7, 10], [10, 10], [11, 20], [4_999, 5_000], [5_001, 10_000]]) {
     assert.equal(niceTop(most), top, String(most));
   }
+});
+
+test('a stream is read in a browser that cannot walk over streams', async (t) => {
+  const walk = ReadableStream.prototype[Symbol.asyncIterator];
+  const { fetch } = globalThis;
+  t.after(() => {
+    ReadableStream.prototype[Symbol.asyncIterator] = walk;
+    globalThis.fetch = fetch;
+  });
+  delete ReadableStream.prototype[Symbol.asyncIterator];
+  const text = 'event: snapshot\ndata: {"more":1}\n\nevent: goodbye\ndata: {"reconnect_after_ms":60000}\n\n';
+  globalThis.fetch = async () => new Response(text);
+  const events = [];
+  const state = await new Promise((resolve) => {
+    const stream = new EventStream({
+      path: () => '/api/events',
+      token: () => '',
+      checkToken: async () => 'good',
+      onEvent: (event) => events.push(event),
+      onState: (now) => now.state === 'waiting' && resolve(now),
+    });
+    t.after(() => stream.close());
+    stream.open();
+  });
+  assert.deepEqual(events, [{ type: 'snapshot', data: { more: 1 } }]);
+  assert.equal(state.reason, 'the server ended it');
 });
