@@ -83,9 +83,10 @@ export function toneOf(id) {
 }
 
 /** Pictures of our own server and those that are written out are shown, others would be asked for
- * from strangers' servers: there the letters stand. */
+ * from strangers' servers: there the letters stand. A browser takes a backslash for a slash, and
+ * leaves out tabs and ends of lines, so that these could make an address a stranger's. */
 const isOwnPicture = (address) =>
-  /^data:image\/(png|jpeg|gif|webp);base64,/.test(address) || /^\/(?!\/)/.test(address);
+  /^data:image\/(png|jpeg|gif|webp);base64,/.test(address) || /^\/(?![/\\])[^\t\n\r]*$/.test(address);
 
 /** A user's picture, or their letters on a colour. */
 export function avatar(user, size = '') {

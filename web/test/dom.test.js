@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
-import { h, linked, patch } from '../assets/dom.js';
+import { avatar, h, linked, patch } from '../assets/dom.js';
 import { withElements } from '../testing/elements.js';
 
 beforeEach(withElements);
@@ -44,4 +44,11 @@ test('an address with very many brackets is read at once', () => {
   const many = ')'.repeat(300_000);
   assert.deepEqual(addresses(`http://x${many}`), ['http://x']);
   assert.deepEqual(addresses(`http://x${'('.repeat(300_000)}${many}.`).map((one) => one.length), [600_008]);
+});
+
+test('a picture is asked of our own server alone', () => {
+  const isShown = (picture) => avatar({ id: 'U1', name: 'x', picture }).children.length === 1;
+  for (const own of ['/pictures/a.png', '/', 'data:image/png;base64,AA==']) assert.ok(isShown(own), own);
+  const strangers = ['//evil.example/x.png', '/\\evil.example/x.png', '/\t/evil.example', '/a\n', '/\r\n/e', 'https://evil.example'];
+  for (const other of strangers) assert.ok(!isShown(other), JSON.stringify(other));
 });
