@@ -9,6 +9,8 @@ import { Timeline } from './timeline.js';
 
 /** Messages of a channel that are kept while its end is on screen. */
 const KEEP = 600;
+/** Messages of a thread that are kept. */
+const KEEP_REPLIES = 2_000;
 /** Somebody who said that they type is taken to be typing for so long, in ms. */
 const TYPING_MS = 5_000;
 /** Channels that the page listens to: a socket may join 1,000. */
@@ -554,7 +556,9 @@ export class ChatModel {
       let after;
       for (;;) {
         const page = await this.api.replies(channel.id, root, after);
+        if (this.thread !== thread) return;
         for (const record of [page.root, ...page.messages]) thread.timeline.add(record);
+        trimThread(thread);
         this.#meet([page.root, ...page.messages]);
         after = page.messages.at(-1)?.seq;
         if (!page.has_more || after === undefined) break;
@@ -849,10 +853,12 @@ export class ChatModel {
   }
 
   #addToThread(record) {
-    const { root, timeline } = this.thread;
+    const { thread } = this;
+    const { root, timeline } = thread;
     const belongs = record.type === 'message' ? record.thread === root : record.target !== undefined;
     if (!belongs) return;
     timeline.add(record);
+    trimThread(thread);
     this.changed('thread');
   }
 
@@ -954,6 +960,13 @@ export class ChatModel {
     if (record.seq > (timeline.oldest() ?? 0) || !timeline.hasOlder) timeline.add(record);
     if (this.thread?.channel === channel.id) this.#addToThread(record);
   }
+}
+
+/** Keeps the message that began a thread, and its newest replies. */
+function trimThread({ root, timeline }) {
+  const began = timeline.bySeq.get(root);
+  timeline.trim(KEEP_REPLIES);
+  if (began && !timeline.bySeq.has(root)) timeline.add(recordOf(began));
 }
 
 /** A message of a timeline as it would come from history. */

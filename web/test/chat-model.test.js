@@ -208,3 +208,22 @@ test('what another device of mine read is counted by the server, once for many r
   await pass(1_000);
   assert.deepEqual([page.channel().unread, asked], [7, 2]);
 });
+
+test('a thread is read while it is open, and its newest replies are kept', async (t) => {
+  const page = await opened(t, [message('C1', 50)]);
+  const reply = (seq) => message('C1', seq, { thread: 50 });
+  let asked = 0;
+  page.model.api.replies = async (id, root, after = 50) => {
+    asked += 1;
+    const messages = Array.from({ length: 200 }, (_, at) => reply(after + 1 + at));
+    return { root: message('C1', 50), messages, has_more: asked < 12, head: 10_000 };
+  };
+  await page.model.openThread(50);
+  const seqs = page.model.thread.timeline.list().map((one) => one.seq);
+  assert.deepEqual([asked, seqs.length, seqs[0], seqs.at(-1)], [12, 2_001, 50, 2_450]);
+  asked = 0;
+  const reading = page.model.openThread(50);
+  page.model.closeThread();
+  await reading;
+  assert.equal(asked, 1);
+});
