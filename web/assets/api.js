@@ -116,10 +116,9 @@ export class Api {
     return this.#call('POST', '/channels', { name, kind });
   }
 
-  /** The first `most` members. */
-  async members(channel, most = 200) {
-    const page = await this.#call('GET', `/channels/${segment(channel)}/members?limit=${most}`);
-    return page.items;
+  /** The first `most` members; `next` says that there are more. */
+  members(channel, most = 200) {
+    return this.#call('GET', `/channels/${segment(channel)}/members?limit=${most}`);
   }
 
   addMember(channel, user) {

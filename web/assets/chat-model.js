@@ -20,6 +20,8 @@ const OWN_BEYOND = 900;
 const OWN_AT_ONCE = 8;
 /** While a channel is on screen, who listens to it is asked again this often, in ms. */
 const HERE_MS = 15_000;
+/** After a change of the membership, who belongs to the channel is asked so much later, in ms. */
+const MEMBERS_MS = 500;
 /** Users who are watched: 200 at most, some of them partners of direct channels. */
 const WATCHED_MEMBERS = 120;
 const TEXT_BYTES = 16_384;
@@ -53,7 +55,11 @@ const place = (channel) => ({
   lastMs: channel.created_ms,
   /** The line "new" stands above what is above this; null for none. */
   newSince: null,
+  /** The first of them, and whether there are more. */
   members: null,
+  moreMembers: false,
+  membersAsked: 0,
+  membersTimer: 0,
   here: null,
   /** By user: the furthest of their devices. */
   receipts: new Map(),
@@ -489,11 +495,25 @@ export class ChatModel {
     this.want(ids.filter((id) => !this.users.has(id)));
   }
 
+  /** Reads in a moment who belongs to it, once for all who come and go until then. */
+  #membersChanged(channel) {
+    channel.membersTimer ||= setTimeout(() => {
+      channel.membersTimer = 0;
+      if (this.current === channel.id) this.#loadMembers(channel);
+      else channel.members = null;
+    }, MEMBERS_MS);
+  }
+
   async #loadMembers(channel) {
+    channel.membersAsked += 1;
+    const asked = channel.membersAsked;
     try {
-      const members = await this.api.members(channel.id);
-      this.#keepUsers(members.map((member) => member.user));
-      channel.members = members.map(({ user, role }) => ({ user: user.id, role }));
+      const { items, next } = await this.api.members(channel.id);
+      // An answer that was overtaken may be older.
+      if (channel.membersAsked !== asked) return;
+      this.#keepUsers(items.map((member) => member.user));
+      channel.members = items.map(({ user, role }) => ({ user: user.id, role }));
+      channel.moreMembers = (next ?? null) !== null;
       this.#watchPeople();
       this.changed('people');
       this.changed('head');
@@ -833,8 +853,7 @@ export class ChatModel {
         return;
       case 'member_joined':
       case 'member_left':
-        if (this.current === channel.id) this.#loadMembers(channel);
-        else channel.members = null;
+        this.#membersChanged(channel);
         break;
       case 'message':
         channel.typing.delete(record.user);

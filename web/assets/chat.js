@@ -3,10 +3,10 @@
 import { Auth } from './auth.js';
 import { ChatModel } from './chat-model.js';
 import { channelDialog, personDialog, profileDialog, seenDialog, signInPage } from './dialogs.js';
-import { counted, h, icon, iconButton, replace } from './dom.js';
+import { h, icon, iconButton, replace } from './dom.js';
 import { Composer } from './view-composer.js';
 import { LogView } from './view-log.js';
-import { PeopleView, Side, ThreadView } from './view-side.js';
+import { membersText, PeopleView, Side, ThreadView } from './view-side.js';
 import { presenceDot, Sidebar } from './view-sidebar.js';
 
 const root = document.getElementById('root');
@@ -215,7 +215,7 @@ class Page {
     const here = channel.here?.users.size ?? 0;
     const parts = [];
     if (direct) parts.push(model.user(channel.with).status);
-    else if (channel.members) parts.push(counted(channel.members.length, 'member'));
+    else if (channel.members) parts.push(membersText(channel));
     if (here > 0) parts.push(`${here} here now`);
     replace(this.title, mark, h('span', {}, title));
     this.about.textContent = parts.filter(Boolean).join(' · ');

@@ -1,6 +1,6 @@
 // What stands beside the channel: a thread, or the people of the channel.
 
-import { avatar, counted, h, iconButton, patch, replace } from './dom.js';
+import { avatar, counted, countText, h, iconButton, patch, replace } from './dom.js';
 import { Composer } from './view-composer.js';
 import { LogView } from './view-log.js';
 import { presenceDot } from './view-sidebar.js';
@@ -53,7 +53,13 @@ export class ThreadView {
   }
 }
 
-const ORDER = { active: 0, away: 1, offline: 2 };
+const ORDER = { active: 0, away: 1, offline: 2, unknown: 3 };
+
+/** How many members it has: the page reads the first of them alone. */
+export function membersText({ members, moreMembers }) {
+  const count = members?.length ?? 0;
+  return moreMembers ? `${countText(count)}+ members` : counted(count, 'member');
+}
 
 export class PeopleView {
   /** @param {import('./chat-model.js').ChatModel} model */
@@ -80,7 +86,7 @@ export class PeopleView {
     if (!channel) return;
     const members = channel.members ?? [];
     const here = channel.here?.users ?? new Set();
-    const stateOf = (id) => model.presence.get(id) ?? 'offline';
+    const stateOf = (id) => model.presence.get(id) ?? 'unknown';
     const sorted = [...members].sort(
       (a, b) =>
         here.has(b.user) - here.has(a.user) ||
@@ -88,7 +94,7 @@ export class PeopleView {
         model.nameOf(a.user).localeCompare(model.nameOf(b.user)),
     );
     const some = channel.here && !channel.here.complete ? ' Not every server has answered.' : '';
-    this.note.textContent = `${counted(members.length, 'member')}, ${here.size} here now.${some}`;
+    this.note.textContent = `${membersText(channel)}, ${here.size} here now.${some}`;
     const direct = channel.kind === 'direct';
     this.add.hidden = direct;
     this.leave.hidden = direct;

@@ -4,9 +4,10 @@ import { avatar, countText, h, icon, iconButton, patch } from './dom.js';
 
 const STATES = { active: 'active', away: 'away', offline: 'offline' };
 
-/** The dot that says whether somebody is there. */
+/** The dot that says whether somebody is there; only its place while that is not known. */
 export function presenceDot(state) {
-  const known = STATES[state] ?? 'offline';
+  const known = STATES[state];
+  if (!known) return h('span', { class: 'presence unknown', 'aria-hidden': 'true' });
   return h('span', { class: `presence ${known}`, role: 'img', 'aria-label': known, title: known });
 }
 
@@ -65,7 +66,7 @@ export class Sidebar {
     const title = model.title(channel);
     const current = model.current === channel.id;
     const direct = channel.kind === 'direct';
-    const state = direct ? (model.presence.get(channel.with) ?? 'offline') : '';
+    const state = direct ? (model.presence.get(channel.with) ?? 'unknown') : '';
     const sign = [title, current, channel.unread, state, channel.kind, this.hrefOf(channel)].join('\u001f');
     const make = () => {
       const unread = channel.unread > 0;

@@ -227,3 +227,28 @@ test('a thread is read while it is open, and its newest replies are kept', async
   await reading;
   assert.equal(asked, 1);
 });
+
+test('who belongs to a channel is asked once for all who come together', async (t) => {
+  const page = await opened(t, [message('C1', 50)]);
+  const [first, second] = [later(), later()];
+  const answers = [first, second];
+  let asked = 0;
+  page.model.api.members = () => answers[asked++].promise;
+  const members = (count, next) => ({
+    items: Array.from({ length: count }, (_, at) => ({ user: { id: `U${at}`, name: 'x', version: 1 }, role: 'member' })),
+    next,
+  });
+  let seq = 51;
+  for (let turn = 0; turn < 2; turn += 1) {
+    for (let one = 0; one < 20; one += 1, seq += 1) {
+      page.frame({ type: 'member_joined', channel: 'C1', seq, message_id: `j${seq}`, user: 'U1', member: `U${seq}`, ts_ms: seq });
+    }
+    await pass(500);
+  }
+  assert.equal(asked, 2);
+  second.resolve(members(200, 'more'));
+  await settled();
+  first.resolve(members(20, null));
+  await settled();
+  assert.deepEqual([page.channel().members.length, page.channel().moreMembers], [200, true]);
+});

@@ -81,7 +81,7 @@ export class Page {
       unread: async () => ({ channels: [unreadOf('C1')] }),
       users: async (ids) => ids.map((id) => ({ id, name: id, version: 1 })),
       messages: async () => history([]),
-      members: async () => [],
+      members: async () => ({ items: [], next: null }),
       listeners: async () => ({ users: [], complete: true }),
       ...api,
     };
