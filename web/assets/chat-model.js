@@ -91,7 +91,7 @@ export class ChatModel {
     this.thread = null;
     this.connection = null;
     this.state = { state: 'connecting' };
-    this.atEnd = true;
+    this.atEnd = false;
     /** By the number of a settlement: what to say when a change was refused. */
     this.unsettled = new Map();
     this.onNotice = () => {};
@@ -354,7 +354,8 @@ export class ChatModel {
     const channel = this.channels.get(id);
     if (!channel) return;
     this.current = id;
-    this.atEnd = true;
+    // The log says so once it has drawn what is there: it may stop at what is new.
+    this.atEnd = false;
     this.closeThread();
     channel.newSince = channel.unread > 0 ? channel.read : null;
     this.changed('channels');

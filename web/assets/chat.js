@@ -46,12 +46,13 @@ class Page {
     const any = (...topics) => topics.some((topic) => dirty.has(topic));
     if (any('channels', 'users', 'presence')) this.sidebar.draw();
     if (any('head', 'channels', 'users', 'presence', 'people')) this.#drawHead();
+    // It shows or hides the log, which has no place to keep while it is hidden.
+    if (any('composer')) this.#drawComposer();
     if (any('log', 'users')) this.log.draw();
     if (any('thread')) this.#drawSide();
     if (any('thread', 'users') && this.model.thread) this.thread.draw();
     if (any('people', 'presence', 'users') && this.side.view === this.people) this.people.draw();
     if (any('typing', 'users')) this.#drawTyping();
-    if (any('composer')) this.#drawComposer();
     if (any('banner')) this.#drawBanner();
   }
 

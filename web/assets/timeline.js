@@ -60,6 +60,8 @@ export class Timeline {
     /** Whether older messages are to be had. */
     this.hasOlder = true;
     this.loaded = false;
+    /** Whether history was ever put in. */
+    this.begun = false;
   }
 
   /** Ascending by seq. @returns {Entry[]} */
@@ -118,6 +120,7 @@ export class Timeline {
     for (const record of page.messages) this.add(record);
     this.hasOlder = page.has_more;
     this.loaded = true;
+    this.begun = true;
   }
 
   /** Keeps the newest `most`. */

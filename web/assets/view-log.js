@@ -36,7 +36,8 @@ export class LogView {
     Object.assign(this, { model, source, inThread, onThread, onSeen, onEscape });
     this.editing = null;
     this.shown = null;
-    this.toolbarFor = null;
+    /** Whether what is shown has its place on screen: before there is history it has none. */
+    this.landed = false;
     this.toolbar = h('div', { class: 'actions', role: 'toolbar', 'aria-label': 'Message actions' });
     // New messages are read out by the page's own region: history that is loaded is not news.
     this.element = h('div', { class: 'log', role: 'log', 'aria-live': 'off', tabindex: '0', 'aria-label': label });
@@ -65,9 +66,9 @@ export class LogView {
   draw() {
     const source = this.source();
     const { element } = this;
-    const fresh = this.shown !== source;
-    this.shown = source;
-    if (fresh) {
+    if (this.shown !== source) {
+      this.shown = source;
+      this.landed = false;
       this.editing = null;
       this.wasAtEnd = true;
     }
@@ -78,9 +79,11 @@ export class LogView {
     const place = this.#place();
     patch(element, this.#rows(source));
     element.setAttribute('aria-busy', String(source.loading));
-    const line = fresh ? element.querySelector('.new-line') : null;
+    const landing = !this.landed;
+    this.landed ||= this.inThread ? !source.loading : source.timeline.begun;
+    const line = landing && this.landed ? element.querySelector('.new-line') : null;
     if (line) this.#lineOnTop(line);
-    else if (fresh || this.wasAtEnd) this.scrollToEnd();
+    else if (landing || this.wasAtEnd) this.scrollToEnd();
     else this.#restore(place);
     this.#look();
   }
@@ -497,7 +500,9 @@ export class LogView {
   /** What follows from the place: older messages, the button, what counts as read. */
   #look() {
     const { element, model } = this;
-    if (this.inThread || !this.shown) {
+    // A log that waits for its history is at its end, and nothing was seen of it, nor of a channel
+    // that is not drawn yet.
+    if (this.inThread || !this.landed || this.shown !== this.source()) {
       this.toEnd.hidden = true;
       return;
     }

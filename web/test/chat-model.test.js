@@ -252,3 +252,10 @@ test('who belongs to a channel is asked once for all who come together', async (
   await settled();
   assert.deepEqual([page.channel().members.length, page.channel().moreMembers], [200, true]);
 });
+
+test('what was not seen yet is not read, though all of it is loaded', async (t) => {
+  const page = await opened(t, [message('C1', 49), message('C1', 50)]);
+  assert.deepEqual([page.channel().timeline.loaded, page.channel().read], [true, 0]);
+  page.model.setAtEnd(true);
+  assert.equal(page.channel().read, 50);
+});

@@ -1,4 +1,7 @@
 // As much of a document as making and patching elements needs, so that both run without a browser.
+// Every child is a row of 100 pixels, and every element shows three of them.
+
+const ROW = 100;
 
 class Node {
   constructor() {
@@ -39,6 +42,44 @@ class Element extends Node {
     this.listeners = new Map();
     this.dataset = {};
     this.childNodes = [];
+    this.clientHeight = 3 * ROW;
+    this.scrolled = 0;
+  }
+
+  get scrollHeight() {
+    return Math.max(this.children.length * ROW, this.clientHeight);
+  }
+
+  get scrollTop() {
+    return this.scrolled;
+  }
+
+  set scrollTop(to) {
+    this.scrolled = Math.max(0, Math.min(to, this.scrollHeight - this.clientHeight));
+  }
+
+  getBoundingClientRect() {
+    const parent = this.parentElement;
+    const top = parent ? parent.children.indexOf(this) * ROW - parent.scrolled : 0;
+    return { top, bottom: top + ROW, height: this.clientHeight };
+  }
+
+  /** The first child of a class, or of a `data-name`. */
+  querySelector(selector) {
+    const isMeant = (one) =>
+      one.getAttribute('class')?.split(' ').includes(selector.slice(1)) ||
+      selector === `[data-name="${one.getAttribute('data-name')}"]`;
+    for (const child of this.children) {
+      if (isMeant(child)) return child;
+      const inside = child.querySelector(selector);
+      if (inside) return inside;
+    }
+    return null;
+  }
+
+  replaceChildren(...nodes) {
+    for (const child of [...this.childNodes]) child.remove();
+    this.append(...nodes);
   }
 
   get children() {
@@ -96,5 +137,8 @@ export function withElements() {
     createElementNS: (space, tag) => new Element(tag),
     createTextNode: (text) => new Text(text),
   };
-  Object.assign(globalThis, { document, Node });
+  class ResizeObserver {
+    observe() {}
+  }
+  Object.assign(globalThis, { document, Node, Element, ResizeObserver });
 }
