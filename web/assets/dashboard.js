@@ -144,6 +144,13 @@ class Dashboard {
     this.chosen.scrollIntoView?.({ block: 'nearest' });
   }
 
+  /** Closes the chosen channel; the focus goes back to where it was chosen. */
+  #close() {
+    const row = [...this.channelRows.children].find((one) => one.dataset.channel === this.board.chosen);
+    (row?.querySelector('button') ?? this.filter).focus();
+    this.choose(null);
+  }
+
   /** What was said before the stream told of it, and what it may have missed. */
   async #history() {
     const channel = this.board.chosen;
@@ -353,7 +360,7 @@ class Dashboard {
     this.chosenParts = parts;
     replace(
       chosen,
-      h('div', { class: 'card-head' }, h('h2', {}, this.chosenName || board.chosen), iconButton('close', 'Close the channel', () => this.choose(null))),
+      h('div', { class: 'card-head' }, h('h2', {}, this.chosenName || board.chosen), iconButton('close', 'Close the channel', () => this.#close())),
       parts.problem,
       h('div', { class: 'chosen-grid' }, h('div', {}, parts.note, parts.people), parts.records),
     );

@@ -160,7 +160,10 @@ export class LogView {
     const sign = signed(sent.state, user.name, sent.error?.message);
     const make = () => {
       const again = () => model.again(sent.message_id);
-      const discard = () => model.discard(sent.message_id);
+      const discard = () => {
+        model.discard(sent.message_id);
+        this.onEscape();
+      };
       return h(
         'article',
         { class: `message pending ${failed ? 'failed' : ''}`, tabindex: '-1', 'data-state': sent.state, 'data-id': sent.message_id },
@@ -350,13 +353,18 @@ export class LogView {
       return;
     }
     if (this.toolbar.parentElement === row) return;
+    this.#withdraw();
     const entry = this.source()?.timeline.bySeq.get(Number(row.dataset.seq));
-    if (!entry || entry.deleted || this.editing === entry.seq) {
-      this.toolbar.remove();
-      return;
-    }
+    if (!entry || entry.deleted || this.editing === entry.seq) return;
     this.toolbar.replaceChildren(...this.#actions(entry));
     row.append(this.toolbar);
+  }
+
+  /** Takes the actions away; the focus, if it is in them, goes to their message. */
+  #withdraw() {
+    const { toolbar } = this;
+    if (toolbar.contains(document.activeElement)) toolbar.parentElement?.focus({ preventScroll: true });
+    toolbar.remove();
   }
 
   #actions(entry) {
@@ -383,13 +391,17 @@ export class LogView {
   }
 
   #picker(entry, button) {
-    const give = (reaction) => {
-      this.model.react(entry.seq, reaction);
+    const close = () => {
+      // Before it goes: the focus would fall to the page.
+      button.focus();
       this.toolbar.querySelector('.picker')?.remove();
     };
-    const open = this.toolbar.querySelector('.picker');
-    if (open) {
-      open.remove();
+    const give = (reaction) => {
+      this.model.react(entry.seq, reaction);
+      close();
+    };
+    if (this.toolbar.querySelector('.picker')) {
+      close();
       return;
     }
     const field = h('input', { 'aria-label': 'Another reaction', placeholder: 'other', maxlength: '32', size: '6' });
@@ -397,10 +409,7 @@ export class LogView {
       event.stopPropagation();
       const text = field.value.trim();
       if (event.key === 'Enter' && text !== '' && !/\s/.test(text)) give(text);
-      if (event.key === 'Escape') {
-        this.toolbar.querySelector('.picker')?.remove();
-        button.focus();
-      }
+      if (event.key === 'Escape') close();
     });
     const choices = REACTIONS.map((reaction) =>
       h('button', { type: 'button', class: 'icon-button', 'aria-label': `React with ${reaction}`, onclick: () => give(reaction) }, reaction),
@@ -417,7 +426,7 @@ export class LogView {
       this.model.remove(seq);
       this.onEscape();
     });
-    const no = h('button', { type: 'button', class: 'button small', onclick: () => this.toolbar.remove() }, 'Keep');
+    const no = h('button', { type: 'button', class: 'button small', onclick: () => this.#withdraw() }, 'Keep');
     this.toolbar.replaceChildren(no, sure);
     sure.focus();
   }

@@ -24,7 +24,11 @@ function logOf(shown) {
       said.push(atEnd);
     },
   };
-  const view = new LogView(model, { label: 'Messages', source: () => shown.source, inThread: false });
+  model.here = () => shown.source;
+  model.discard = (id) => shown.source.timeline.drop(id);
+  const onEscape = () => said.push('escape');
+  const view = new LogView(model, { label: 'Messages', source: () => shown.source, inThread: false, onEscape });
+  document.body.append(view.outer);
   return { view, said };
 }
 
@@ -61,4 +65,43 @@ test('a channel with nothing new begins at its end, and another one when it is d
   shown.source = place();
   view.element.listeners.get('scroll')();
   assert.deepEqual(said, [true], 'that is not the end of the other one');
+});
+
+const click = (button) => button.listeners.get('click')({ currentTarget: button });
+
+test('the focus never falls to the page when its button goes', () => {
+  const source = place();
+  source.timeline.replaceThrough(2, history([message('C1', 1, { user: ME }), message('C1', 2, { user: ME })]));
+  source.timeline.addPending({ message_id: 'a', user: ME, text: 'x', thread: null, ts_ms: 3, state: 'failed', error: { message: 'no' } });
+  const { view, said } = logOf({ source });
+  view.draw();
+  const rows = view.element.children.filter((row) => row.dataset.seq);
+  const offer = (row) => view.element.listeners.get('pointerover')({ target: row });
+  const press = (name) => {
+    const button = view.toolbar.querySelector(`[data-name="${name}"]`);
+    button.focus();
+    click(button);
+  };
+  offer(rows[0]);
+  press('delete');
+  assert.equal(document.activeElement.textContent, 'Delete for everybody');
+  click(view.toolbar.children[0]);
+  assert.equal(document.activeElement, rows[0], 'it is kept');
+  // The actions follow the pointer, and leave the focus behind.
+  offer(rows[0]);
+  view.toolbar.children[0].focus();
+  offer(rows[1]);
+  assert.equal(document.activeElement, rows[0]);
+  // A picker that is closed again, or whose reaction was given.
+  press('react');
+  assert.equal(document.activeElement.tag, 'input');
+  press('react');
+  assert.equal(document.activeElement.dataset.name, 'react');
+  press('react');
+  view.model.react = () => {};
+  click(view.toolbar.querySelector('.picker').children[0]);
+  assert.equal(document.activeElement.dataset.name, 'react');
+  said.length = 0;
+  click(view.element.querySelector('[data-name="discard"]'));
+  assert.deepEqual(said, ['escape']);
 });

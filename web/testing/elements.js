@@ -100,6 +100,16 @@ class Element extends Node {
 
   setAttribute(name, value) {
     this.attributes.set(name, value);
+    if (name.startsWith('data-')) this.dataset[name.slice(5)] = value;
+  }
+
+  /** The nearest element, this one or one around it, of a class and with an attribute: `.a[b]`. */
+  closest(selector) {
+    const [, kind, name] = /^\.(\w+)\[(.+)\]$/.exec(selector);
+    for (let one = this; one; one = one.parentElement) {
+      if (one.getAttribute('class')?.split(' ').includes(kind) && one.getAttribute(name) !== null) return one;
+    }
+    return null;
   }
 
   addEventListener(type, listener) {
