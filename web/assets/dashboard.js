@@ -70,6 +70,7 @@ class Dashboard {
       this.#fetchPage();
       this.changed();
     });
+    this.refused = h('p', { class: 'problem', role: 'alert' });
     this.chosen = h('section', { class: 'card chosen', 'aria-label': 'The chosen channel', hidden: true });
     const chat = `/ui${location.search}`;
     const panel = (title, ...inside) => h('section', { class: 'card' }, h('h2', {}, title), ...inside);
@@ -90,6 +91,7 @@ class Dashboard {
           { class: 'card' },
           h('div', { class: 'card-head' }, h('h2', {}, 'Channels'), this.filter),
           table('channels', ['Channel', 'Connections', 'Messages/s'], this.channelRows),
+          this.refused,
           this.sums,
           h('div', { class: 'pager' }, this.back, this.pageText, this.forth),
         ),
@@ -129,8 +131,9 @@ class Dashboard {
     }
     if (state.state === 'refused' && state.code === 'channel_not_found' && this.board.chosen) {
       // The rest of the dashboard goes on without it.
-      this.board.choose(null);
-      this.stream.open();
+      const name = this.chosenName || this.board.chosen;
+      this.choose(null);
+      this.refused.textContent = `${name} cannot be shown: its messages are for its members, and you are none of them.`;
     }
     this.changed();
   }
@@ -139,6 +142,7 @@ class Dashboard {
   choose(row) {
     this.board.choose(row?.channel ?? null);
     this.chosenName = row?.name ?? '';
+    this.refused.textContent = '';
     this.stream.open();
     this.changed();
     this.chosen.scrollIntoView?.({ block: 'nearest' });
@@ -327,7 +331,10 @@ class Dashboard {
     note.textContent = live
       ? `${counted((live.listeners.length ?? 0) + (live.more ?? 0), 'socket')} listen now.${live.complete ? '' : ` No answer from ${live.missing.join(', ')}.`}`
       : 'Asking who is here…';
-    problem.textContent = board.left ? 'You are no member of this channel any more.' : '';
+    let wrong = '';
+    if (board.left) wrong = 'You are no member of this channel any more.';
+    else if (board.missed) wrong = 'Some of what passed is missing here.';
+    if (problem.textContent !== wrong) problem.textContent = wrong;
     patch(
       people,
       [...byUser].map(([id, pods]) => {
