@@ -70,8 +70,8 @@ const place = (channel) => ({
 export class ChatModel {
   /**
    * @param {import('./auth.js').Auth} auth
-   * @param {(topic: string) => void} changed topics: channels, log, thread, people, banner, typing,
-   *   me, composer, head
+   * @param {(topic: string) => void} changed topics: channels, log, thread, people, users, presence,
+   *   banner, typing, composer, head
    */
   constructor(auth, changed) {
     this.auth = auth;
@@ -92,8 +92,6 @@ export class ChatModel {
     this.connection = null;
     this.state = { state: 'connecting' };
     this.atEnd = false;
-    /** By the number of a settlement: what to say when a change was refused. */
-    this.unsettled = new Map();
     this.onNotice = () => {};
     this.onNews = () => {};
   }
@@ -567,7 +565,6 @@ export class ChatModel {
       timeline: new Timeline(),
       loading: true,
       error: null,
-      draft: '',
     };
     thread.timeline.hasOlder = false;
     const known = channel.timeline.bySeq.get(root);
