@@ -679,7 +679,7 @@ export class ChatModel {
 
   typing() {
     if (this.current === null) return;
-    this.session.typing(this.current, Date.now());
+    this.session.typing(this.current, performance.now());
     this.connection?.pump();
   }
 

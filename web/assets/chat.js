@@ -328,7 +328,7 @@ class Page {
       replace(banner, ...this.#bannerParts(state, code, restart));
     }
     const left = banner.querySelector('.countdown');
-    if (left) left.textContent = `${Math.max(0, Math.ceil((until - Date.now()) / 1_000))} s`;
+    if (left) left.textContent = `${Math.max(0, Math.ceil((until - performance.now()) / 1_000))} s`;
     banner.dataset.state = state;
     banner.hidden = false;
   }

@@ -1,4 +1,5 @@
-// The WebSocket around the session: opens it, keeps it alive, comes back.
+// The WebSocket around the session: opens it, keeps it alive, comes back. Its times are those of
+// `performance.now()`: a clock that is set back would end pings, marks and retries for as long.
 
 import { Pause, reconnects } from './session.js';
 
@@ -14,7 +15,7 @@ const LOST = 1006;
  * @typedef {{state: 'connecting'}
  *   | {state: 'open', pod: string}
  *   | {state: 'waiting', until: number, code: number, restart: boolean}
- *   | {state: 'stopped', code: number}} ConnectionState
+ *   | {state: 'stopped', code: number}} ConnectionState `until` by `performance.now()`
  */
 
 export class Connection {
@@ -56,7 +57,7 @@ export class Connection {
     const { socket } = this;
     this.socket = null;
     socket?.close(1000);
-    if (this.session.isConnected()) this.session.disconnected(Date.now());
+    if (this.session.isConnected()) this.session.disconnected(performance.now());
   }
 
   /** Tries now what would be tried later. */
@@ -71,7 +72,7 @@ export class Connection {
     const { socket, session } = this;
     this.#drain();
     if (!socket || !session.isConnected()) return;
-    const now = Date.now();
+    const now = performance.now();
     if (now >= session.deadAt()) {
       this.#lost(socket, LOST);
       return;
@@ -120,7 +121,7 @@ export class Connection {
     } catch {
       return;
     }
-    const now = Date.now();
+    const now = performance.now();
     if (this.session.isConnected()) {
       this.session.onFrame(frame, now);
     } else if (frame.type === 'hello') {
@@ -143,16 +144,16 @@ export class Connection {
     const { session } = this;
     const wasOpen = session.isConnected();
     const restart = session.goodbye !== null;
-    if (wasOpen) session.disconnected(Date.now());
+    if (wasOpen) session.disconnected(performance.now());
     this.#drain();
     if (this.stopped) return;
     if (!reconnects(code)) {
       this.#stopWith(code);
       return;
     }
-    const healthyMs = wasOpen ? Date.now() - this.openedAt : 0;
+    const healthyMs = wasOpen ? performance.now() - this.openedAt : 0;
     const delay = this.pause.after({ code, session, healthyMs });
-    const until = Date.now() + delay;
+    const until = performance.now() + delay;
     this.onState({ state: 'waiting', until, code, restart });
     if (code === 4401 || !wasOpen) {
       const token = await this.checkToken();
@@ -162,7 +163,7 @@ export class Connection {
         return;
       }
     }
-    this.timer = setTimeout(() => this.tryNow(), Math.max(until - Date.now(), 0));
+    this.timer = setTimeout(() => this.tryNow(), Math.max(until - performance.now(), 0));
   }
 
   #stopWith(code) {

@@ -259,3 +259,11 @@ test('what was not seen yet is not read, though all of it is loaded', async (t) 
   page.model.setAtEnd(true);
   assert.equal(page.channel().read, 50);
 });
+
+test('a clock that is set back does not silence the page', async (t) => {
+  const page = new Page(t);
+  await page.start();
+  t.mock.method(Date, 'now', () => -3_600_000);
+  await pass(15_000);
+  assert.deepEqual(page.written('ping'), [{ type: 'ping' }]);
+});

@@ -31,8 +31,11 @@ export async function settled() {
   for (let turn = 0; turn < 5; turn += 1) await new Promise((done) => setImmediate(done));
 }
 
+let elapsed = 0;
+
 /** Lets this many ms pass. */
 export async function pass(ms) {
+  elapsed += ms;
   mock.timers.tick(ms);
   await settled();
 }
@@ -64,6 +67,7 @@ export class Page {
   constructor(t, api = {}) {
     mock.timers.enable({ apis: ['setTimeout', 'setInterval', 'Date'] });
     t.after(() => mock.timers.reset());
+    t.mock.method(performance, 'now', () => elapsed);
     Object.assign(globalThis, {
       document: { visibilityState: 'visible' },
       location: { protocol: 'http:', host: 'page' },
