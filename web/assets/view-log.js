@@ -471,12 +471,13 @@ export class LogView {
     return scrollHeight - scrollTop - clientHeight < NEAR_END;
   }
 
-  /** The first row on screen and where it stands, so that it can stay there. */
+  /** The first record on screen and where it stands, so that it can stay there: lines between them
+   * go to the top of what is loaded. */
   #place() {
     const top = this.element.getBoundingClientRect().top;
     for (const row of this.element.children) {
       const box = row.getBoundingClientRect();
-      if (box.bottom > top && row.dataset.key !== 'top') return { key: row.dataset.key, at: box.top };
+      if (box.bottom > top && isRecord(row)) return { key: row.dataset.key, at: box.top };
     }
     return null;
   }
@@ -524,6 +525,9 @@ export class LogView {
     }
   }
 }
+
+/** Whether a row is a record, by its key: days and other lines have no sender. */
+const isRecord = (row) => row.dataset.key.includes('/');
 
 /** The small sign behind one's own message. */
 function stateSign(state) {

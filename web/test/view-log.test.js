@@ -54,6 +54,22 @@ test('a first opening stops at what is new, whenever that is there', () => {
   assert.deepEqual(said, [true]);
 });
 
+test('what is read stays where it is when older messages come', () => {
+  const source = place({ newSince: 0 });
+  const { view } = logOf({ source });
+  let asked = 0;
+  view.model.loadOlder = () => (asked += 1);
+  source.timeline.replaceThrough(70, history(messages(51, 70), { has_more: true }));
+  view.draw();
+  assert.equal(asked, 1, 'all of it is new: it begins at the top');
+  const top = () => view.element.children.find((row) => row.dataset.seq === '51').getBoundingClientRect().top;
+  const before = top();
+  source.timeline.addOlder(history(messages(1, 50), { has_more: true }));
+  view.draw();
+  assert.equal(top(), before);
+  assert.equal(asked, 1, 'one page is enough');
+});
+
 test('a channel with nothing new begins at its end, and another one when it is drawn', () => {
   const shown = { source: place() };
   const { view, said } = logOf(shown);
