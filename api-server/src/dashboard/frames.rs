@@ -10,7 +10,7 @@ use hubbub_protocol::{
     limits,
 };
 use hubbub_service::wall_clock_ms;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{Dashboard, State, names::Names};
 
@@ -25,6 +25,8 @@ const NAMES_AT_ONCE: usize = 1_000;
 const NAME_READS: usize = 5;
 /// Private channels with most connections, which are looked at for each viewer.
 pub(super) const PRIVATE: usize = 1_000;
+/// A read of who belongs to what may take so long.
+const ACCESS_WITHIN: Duration = Duration::from_secs(1);
 /// Who belongs to what is believed for so long.
 const BELIEVED: Duration = Duration::from_secs(2);
 
@@ -119,14 +121,16 @@ impl Dashboard {
             (users, state.newest, private_channels(&state, &names))
         };
         let users: Vec<UserId> = users.into_iter().collect();
-        let as_of = (!private.is_empty()).then(Instant::now);
-        let access = self.memberships(&users, &private).await;
+        let as_of = Instant::now();
+        let read = timeout(ACCESS_WITHIN, self.memberships(&users, &private)).await;
+        // Without an answer private channels are shown to nobody, and all else to everybody.
+        let access = read.unwrap_or_default();
         let state = self.shared.state.lock();
         let names = self.shared.names.lock();
         Frame {
-            access,
             newest,
-            as_of,
+            as_of: (!access.is_empty()).then_some(as_of),
+            access,
             ..compose(&state, &names)
         }
     }
