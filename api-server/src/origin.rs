@@ -63,7 +63,7 @@ pub(crate) fn preflight(headers: &mut HeaderMap, methods: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
     headers.insert(
         ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type"),
+        HeaderValue::from_static("authorization, content-type, last-event-id"),
     );
     headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
 }

@@ -306,7 +306,7 @@ async fn only_allowed_origins_may_call() -> anyhow::Result<()> {
     );
     assert_eq!(
         answer.headers()["access-control-allow-headers"],
-        "authorization, content-type"
+        "authorization, content-type, last-event-id"
     );
     assert_eq!(
         preflight(path, "https://evil.example")
