@@ -8,9 +8,14 @@ use std::{
 
 use bytes::Bytes;
 use hubbub_bus::Subscriber;
-use hubbub_protocol::{BusChannel, ChannelEvent, ChannelId};
+use hubbub_protocol::{
+    BusChannel, ChannelEvent, ChannelId, ChannelLoad, PodId, events::LiveChannel,
+};
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::{
+    sync::{Notify, Semaphore},
+    time::Instant,
+};
 
 /// Records that wait for one stream; past either bound they are dropped, and the reader is told
 /// that some were missed.
@@ -24,8 +29,15 @@ pub(super) struct Passed {
     pub(super) records: Vec<Bytes>,
     /// Some may have passed unseen before them.
     pub(super) missed: bool,
-    /// Who listens may have changed.
-    pub(super) touched: bool,
+    pub(super) touched: Option<Touch>,
+}
+
+/// Who listens to a channel has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Touch {
+    /// If one came and another went while something was said: the count alone does not tell.
+    Perhaps,
+    Surely,
 }
 
 #[derive(Debug, Default)]
@@ -33,7 +45,7 @@ struct Waiting {
     records: VecDeque<Bytes>,
     bytes: usize,
     missed: bool,
-    touched: bool,
+    touched: Option<Touch>,
 }
 
 /// Of one stream.
@@ -51,6 +63,10 @@ impl Mailbox {
 }
 
 impl Waiting {
+    fn touch(&mut self, touch: Touch) {
+        self.touched = self.touched.max(Some(touch));
+    }
+
     fn miss(&mut self) {
         self.records.clear();
         self.bytes = 0;
@@ -71,6 +87,66 @@ struct Chosen {
     /// Redis confirmed the subscription: what is published now comes.
     confirmed: bool,
     mailboxes: Vec<Arc<Mailbox>>,
+    /// What each pod said of it last.
+    reported: HashMap<PodId, ChannelLoad>,
+    look: Arc<Look>,
+}
+
+impl Chosen {
+    /// A pod's row: it is said where the sockets that listen or the messages have changed.
+    fn on_row(&mut self, pod: &PodId, row: ChannelLoad) -> Touch {
+        let before = self.reported.insert(pod.clone(), row);
+        match before {
+            Some(before)
+                if before.connections == row.connections && before.messages != row.messages =>
+            {
+                Touch::Perhaps
+            }
+            _ => Touch::Surely,
+        }
+    }
+}
+
+/// Who listened to a channel when somebody asked last; of several who want to know it at the same
+/// time one asks.
+#[derive(Debug)]
+pub(super) struct Look {
+    /// Held by the one who asks.
+    asks: Semaphore,
+    /// When it was asked, and the answer.
+    last: Mutex<Option<(Instant, Option<Arc<LiveChannel>>)>>,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self {
+            asks: Semaphore::new(1),
+            last: Mutex::default(),
+        }
+    }
+}
+
+impl Look {
+    /// Who listens, as of `since` or later; `None` if the pods could not be asked. Waits for at most
+    /// one `ask` of another caller and its own. Cancel-safe.
+    pub(super) async fn at(
+        &self,
+        since: Instant,
+        ask: impl Future<Output = Option<LiveChannel>>,
+    ) -> Option<Arc<LiveChannel>> {
+        let turn = self.asks.acquire().await;
+        let last = self.last.lock().clone();
+        if let Some((asked, live)) = last
+            && asked >= since
+        {
+            return live;
+        }
+        let asked = Instant::now();
+        let live = ask.await.map(Arc::new);
+        *self.last.lock() = Some((asked, live.clone()));
+        drop(turn);
+        live
+    }
 }
 
 /// The channels that somebody has chosen. Cheap handle.
@@ -84,6 +160,7 @@ pub(super) struct Channels {
 pub(super) struct Attached {
     channel: ChannelId,
     mailbox: Arc<Mailbox>,
+    look: Arc<Look>,
     channels: Channels,
 }
 
@@ -107,6 +184,11 @@ impl Drop for Attached {
 impl Attached {
     pub(super) fn channel(&self) -> ChannelId {
         self.channel
+    }
+
+    /// Who listens, for all who have chosen the channel.
+    pub(super) fn look(&self) -> Arc<Look> {
+        self.look.clone()
     }
 
     /// Waits until something has passed. Cancel-safe; one waiter.
@@ -149,12 +231,13 @@ impl Channels {
             self.subscriber.subscribe(BusChannel::Channel(channel));
         }
         if chosen.confirmed {
-            mailbox.change(|waiting| waiting.touched = true);
+            mailbox.change(|waiting| waiting.touch(Touch::Surely));
         }
         chosen.mailboxes.push(mailbox.clone());
         Attached {
             channel,
             mailbox,
+            look: chosen.look.clone(),
             channels: self.clone(),
         }
     }
@@ -180,7 +263,7 @@ impl Channels {
         if let Some(chosen) = self.chosen.lock().get_mut(&channel) {
             chosen.confirmed = true;
         }
-        self.each(channel, |waiting| waiting.touched = true);
+        self.each(channel, |waiting| waiting.touch(Touch::Surely));
     }
 
     pub(super) fn on_lost(&self) {
@@ -192,15 +275,18 @@ impl Channels {
         }
     }
 
-    /// Who listens to these may have changed.
-    pub(super) fn touch(&self, channels: impl Iterator<Item = ChannelId>) {
-        let all = self.chosen.lock();
+    /// A pod said something of these.
+    pub(super) fn on_rows(&self, pod: &PodId, rows: &[ChannelLoad]) {
+        let mut all = self.chosen.lock();
         if all.is_empty() {
             return;
         }
-        for chosen in channels.filter_map(|channel| all.get(&channel)) {
-            for mailbox in &chosen.mailboxes {
-                mailbox.change(|waiting| waiting.touched = true);
+        for row in rows {
+            if let Some(chosen) = all.get_mut(&row.channel) {
+                let touch = chosen.on_row(pod, *row);
+                for mailbox in &chosen.mailboxes {
+                    mailbox.change(|waiting| waiting.touch(touch));
+                }
             }
         }
     }
@@ -208,6 +294,10 @@ impl Channels {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use tokio::task::yield_now;
+
     use super::*;
 
     #[test]
@@ -224,5 +314,45 @@ mod tests {
         assert_eq!(waiting.records.len(), 1);
         waiting.put(&small);
         assert_eq!((waiting.records.len(), waiting.bytes), (1, 2));
+    }
+
+    #[test]
+    fn messages_alone_do_not_say_that_somebody_came() {
+        let (mut chosen, pod) = (Chosen::default(), "edge-1".parse().expect("an id"));
+        let row = |connections, messages| ChannelLoad {
+            channel: "C000000001".parse().expect("an id"),
+            connections,
+            messages,
+        };
+        let mut said = |connections, messages| chosen.on_row(&pod, row(connections, messages));
+        assert_eq!(said(3, 10), Touch::Surely, "nothing was known");
+        assert_eq!(said(3, 11), Touch::Perhaps);
+        assert_eq!(said(4, 12), Touch::Surely);
+        assert_eq!(said(4, 12), Touch::Surely, "one came and one went");
+        let mut waiting = Waiting::default();
+        waiting.touch(Touch::Surely);
+        waiting.touch(Touch::Perhaps);
+        assert_eq!(waiting.touched, Some(Touch::Surely));
+    }
+
+    #[tokio::test]
+    async fn one_asks_for_all_who_look_at_the_same_time() {
+        let (look, asked) = (Look::default(), AtomicU32::new(0));
+        let at = |since| {
+            look.at(since, async {
+                asked.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+                None
+            })
+        };
+        let now = Instant::now();
+        tokio::join!(at(now), at(now), at(now));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+        at(Instant::now()).await;
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            2,
+            "what is older does not do"
+        );
     }
 }

@@ -15,7 +15,7 @@ mod view;
 mod watch;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -43,6 +43,8 @@ use self::{channels::Channels, frames::Frame, names::Names, parked::Parked};
 
 /// Streams at one time; further ones are refused.
 pub(crate) const STREAMS: usize = 200;
+/// Of them, so many of one user: nobody takes everybody's places.
+const STREAMS_OF_USER: usize = 10;
 /// What a refused caller is told to wait.
 const RETRY_AFTER_MS: u64 = 5_000;
 /// A page of connections on a server without streams watches so much longer: whoever turns pages
@@ -93,6 +95,7 @@ struct State {
     /// Who looks, by number.
     viewers: BTreeMap<u64, UserId>,
     streams: usize,
+    streams_of: HashMap<UserId, usize>,
     /// The number of the viewer who came last.
     newest: u64,
 }
@@ -108,13 +111,49 @@ impl Drop for Viewer {
     fn drop(&mut self) {
         let shared = &self.dashboard.shared;
         let mut state = shared.state.lock();
-        state.viewers.remove(&self.number);
-        state.streams -= usize::from(self.is_stream);
+        if let Some(user) = state.viewers.remove(&self.number)
+            && self.is_stream
+        {
+            state.ended(user);
+        }
         shared.metrics.streams.set(state.streams as u64);
         let was_last = state.viewers.is_empty();
         drop(state);
         if was_last {
             shared.wanted.notify_one();
+        }
+    }
+}
+
+impl State {
+    /// A stream begins, where there is a place for it.
+    fn begins(&mut self, user: UserId) -> Result<(), ErrorBody> {
+        let refused = |message: &str, limit: usize| {
+            let error = ErrorBody::new(ErrorCode::Overloaded, message);
+            Err(error.limit(limit as u64).retry_after_ms(RETRY_AFTER_MS))
+        };
+        if self.streams >= STREAMS {
+            return refused("too many look at the dashboard here", STREAMS);
+        }
+        let own = self.streams_of.entry(user).or_default();
+        if *own >= STREAMS_OF_USER {
+            return refused(
+                "you look at the dashboard here too many times",
+                STREAMS_OF_USER,
+            );
+        }
+        *own += 1;
+        self.streams += 1;
+        Ok(())
+    }
+
+    fn ended(&mut self, user: UserId) {
+        self.streams -= 1;
+        if let Some(own) = self.streams_of.get_mut(&user) {
+            *own -= 1;
+            if *own == 0 {
+                self.streams_of.remove(&user);
+            }
         }
     }
 }
@@ -153,38 +192,36 @@ impl Dashboard {
 
     /// Somebody opens a stream.
     pub(crate) fn stream(&self, user: UserId) -> Result<Viewer, ErrorBody> {
-        self.view(user, true).ok_or_else(|| {
-            self.shared.metrics.streams_refused.inc();
-            ErrorBody::new(ErrorCode::Overloaded, "too many look at the dashboard here")
-                .retry_after_ms(RETRY_AFTER_MS)
-        })
+        let began = self.shared.state.lock().begins(user);
+        match began {
+            Ok(()) => Ok(self.view(user, true)),
+            Err(error) => {
+                self.shared.metrics.streams_refused.inc();
+                Err(error)
+            }
+        }
     }
 
     /// Somebody asks for a page.
     pub(crate) fn glance(&self, user: UserId) -> Viewer {
-        let viewer = self.view(user, false);
-        viewer.expect("only streams are refused")
+        self.view(user, false)
     }
 
-    fn view(&self, user: UserId, is_stream: bool) -> Option<Viewer> {
+    fn view(&self, user: UserId, is_stream: bool) -> Viewer {
         let shared = &self.shared;
         let mut state = shared.state.lock();
-        if is_stream && state.streams >= STREAMS {
-            return None;
-        }
         state.newest += 1;
         let number = state.newest;
         state.viewers.insert(number, user);
-        state.streams += usize::from(is_stream);
         shared.metrics.streams.set(state.streams as u64);
         drop(state);
         shared.wanted.notify_one();
         shared.look.notify_one();
-        Some(Viewer {
+        Viewer {
             dashboard: self.clone(),
             number,
             is_stream,
-        })
+        }
     }
 
     fn now_ms(&self) -> u64 {
@@ -214,7 +251,7 @@ impl Dashboard {
 
     /// A part of a pod's snapshot, from this process's own channel.
     pub(crate) fn on_snapshot(&self, part: Snapshot) {
-        self.touch(part.channels.iter().map(|row| row.channel));
+        self.shared.channels.on_rows(&part.pod, &part.channels);
         self.on_picture(|picture, now| picture.snapshot(part, now));
     }
 
@@ -226,7 +263,8 @@ impl Dashboard {
                 self.shared.ask.notify_one();
             }
             Ok(DashboardEvent::Report(report)) => {
-                self.touch(report.channels.iter().map(|row| row.channel));
+                let channels = &self.shared.channels;
+                channels.on_rows(&report.pod, &report.channels);
                 let mut follows = true;
                 self.on_picture(|picture, now| follows = picture.report(report, now));
                 if !follows {
@@ -237,11 +275,6 @@ impl Dashboard {
             Err(_) => return false,
         }
         true
-    }
-
-    /// Who listens to these may have changed.
-    fn touch(&self, channels: impl Iterator<Item = ChannelId>) {
-        self.shared.channels.touch(channels);
     }
 
     /// A record or something else passes by on a channel that somebody has chosen.

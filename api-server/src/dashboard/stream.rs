@@ -30,7 +30,7 @@ use warp::{
 
 use super::{
     Dashboard, Viewer,
-    channels::Attached,
+    channels::{Attached, Touch},
     frames::Frame,
     parked::{Shown, VIEWS},
     view::View,
@@ -49,6 +49,8 @@ const RECORDS_EVERY: Duration = Duration::from_millis(100);
 /// Who listens is asked at most so often, and again where not every pod has answered.
 const LIVE_EVERY: Duration = Duration::from_millis(500);
 const LIVE_AGAIN: Duration = Duration::from_secs(1);
+/// And so long after something was said, whatever the counts say.
+const LIVE_PERHAPS: Duration = Duration::from_secs(5);
 
 /// What a caller has asked for.
 #[derive(Debug, Clone)]
@@ -124,9 +126,11 @@ pub(crate) struct Stream {
     attached: Option<Attached>,
     /// After each of the last events; the reader has the newest, or one of these.
     shown: Shown,
-    live: Option<LiveChannel>,
+    live: Option<Arc<LiveChannel>>,
     records_at: Option<Instant>,
     live_at: Option<Instant>,
+    /// What was known of who listens before that is of no use.
+    live_since: Instant,
     /// When records, and who listens, were written or asked for last.
     recorded: Instant,
     looked: Instant,
@@ -161,6 +165,7 @@ impl Stream {
             live: None,
             records_at: None,
             live_at: None,
+            live_since: now,
             recorded: long_ago,
             looked: long_ago,
             written: now,
@@ -320,8 +325,13 @@ impl Stream {
         };
         let passed = attached.take();
         self.recorded = Instant::now();
-        if passed.touched {
-            self.live_at = Some(self.recorded.max(self.looked + LIVE_EVERY));
+        if let Some(touch) = passed.touched {
+            self.live_since = self.recorded;
+            let at = match touch {
+                Touch::Surely => self.recorded.max(self.looked + LIVE_EVERY),
+                Touch::Perhaps => self.recorded.max(self.looked + LIVE_PERHAPS),
+            };
+            self.live_at = Some(self.live_at.map_or(at, |before| before.min(at)));
         }
         if passed.records.is_empty() && !passed.missed {
             return Ok(());
@@ -371,47 +381,58 @@ impl Stream {
         let Some(attached) = &self.attached else {
             return Ok(());
         };
-        let (channel, context) = (attached.channel(), &self.context);
+        let (channel, look) = (attached.channel(), attached.look());
         self.looked = Instant::now();
-        let asked = context.chat.who(&context.asker, channel).await;
-        let listeners = match asked {
-            Ok(listeners) => listeners,
-            Err(error) => {
-                tracing::debug!(%error, "ask who listens to a channel");
-                self.live_at = Some(self.looked + LIVE_AGAIN);
-                return Ok(());
-            }
+        let ask = ask_who_listens(&self.context, channel);
+        let Some(live) = look.at(self.live_since, ask).await else {
+            self.look_again();
+            return Ok(());
         };
-        match context.chat.permit(channel, self.asked.user).await {
+        match self.context.chat.permit(channel, self.asked.user).await {
             Ok(_) => {}
             Err(Error::ChannelNotFound) => return self.leave(room),
             Err(error) => {
                 tracing::debug!(%error, "ask who may see who listens");
-                self.live_at = Some(self.looked + LIVE_AGAIN);
+                self.look_again();
                 return Ok(());
             }
         }
-        let more = listeners.users.len().saturating_sub(limits::DASHBOARD_ROWS);
-        let mut live = LiveChannel {
-            channel,
-            listeners: listeners.users,
-            more: more as u64,
-            complete: listeners.complete,
-            missing: listeners.missing,
-        };
-        live.listeners.truncate(limits::DASHBOARD_ROWS);
-        live.missing.truncate(limits::DASHBOARD_ROWS);
         if !live.complete {
-            self.live_at = Some(self.looked + LIVE_AGAIN);
+            self.look_again();
         }
         if self.live.as_ref() != Some(&live) {
             self.dashboard.shared.metrics.event(Event::Live);
-            room.send(self.event("live", &live).1);
+            room.send(self.event("live", &*live).1);
             self.written = Instant::now();
             self.live = Some(live);
         }
         Ok(())
     }
+
+    fn look_again(&mut self) {
+        self.live_since = Instant::now();
+        self.live_at = Some(self.live_since + LIVE_AGAIN);
+    }
+}
+
+/// Who listens, cut to what is shown; `None` if the pods could not be asked.
+async fn ask_who_listens(context: &Context, channel: ChannelId) -> Option<LiveChannel> {
+    let asked = context.chat.who(&context.asker, channel).await;
+    let listeners = asked
+        .inspect_err(|error| tracing::debug!(%error, "ask who listens to a channel"))
+        .ok()?;
+    let more = listeners.users.len().saturating_sub(limits::DASHBOARD_ROWS);
+    let mut live = LiveChannel {
+        channel,
+        listeners: listeners.users,
+        more: more as u64,
+        complete: listeners.complete,
+        missing: listeners.missing,
+    };
+    live.listeners.truncate(limits::DASHBOARD_ROWS);
+    live.listeners.shrink_to_fit();
+    live.missing.truncate(limits::DASHBOARD_ROWS);
+    Some(live)
 }
 
 impl Dashboard {

@@ -627,6 +627,15 @@ async fn stream_goes_on_after_the_last_event_that_came() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// One more stream of this user is refused for this bound.
+async fn refused(world: &World, who: &Caller, limit: u64) {
+    let refused = Looking::open(world, who, Look::default()).await;
+    let refused = refused.err().expect("no place is left");
+    assert_eq!(code(&refused), (503, "overloaded"));
+    let body = refused.body().expect("the server's own error");
+    assert_eq!((body.limit, body.retryable), (Some(limit), true));
+}
+
 #[tokio::test]
 async fn streams_are_bounded_and_a_drain_says_goodbye() -> anyhow::Result<()> {
     let mut world = World::new("dashboard-bounds").await?;
@@ -641,12 +650,16 @@ async fn streams_are_bounded_and_a_drain_says_goodbye() -> anyhow::Result<()> {
     }
     let (status, _) = world.send(Method::GET, "/api/events", None, None).await?;
     assert_eq!(status, 401);
+    // Nobody takes everybody's places.
     let mut all = Vec::new();
-    for _ in 0..200 {
-        all.push(Looking::open(&world, &mary, Look::default()).await?);
+    for n in 0..20 {
+        let who = world.caller(&format!("viewer-{n}")).await?;
+        for _ in 0..10 {
+            all.push(Looking::open(&world, &who, Look::default()).await?);
+        }
+        refused(&world, &who, if n == 19 { 200 } else { 10 }).await;
     }
-    let refused = Looking::open(&world, &mary, Look::default()).await;
-    assert_eq!(code(&refused.err().expect("full")), (503, "overloaded"));
+    refused(&world, &mary, 200).await;
     // A stream ends with its token, which is taken for half a minute longer than it says.
     drop(all.pop());
     let short = Caller {
