@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use hubbub_protocol::BusChannel;
 use prometheus_client::metrics::gauge::Gauge;
-use redis::{Client, Cmd, Value, aio::MultiplexedConnection};
+use redis::{Client, Cmd, RedisWrite, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
@@ -29,6 +29,8 @@ use crate::{
 const STALE: Duration = Duration::from_secs(1);
 /// Commands in one pipeline: past it the answers of the first ones wait for no gain.
 const PIPELINE: usize = 512;
+/// The command's name and the channel's, as a rule.
+const NAMES_BYTES: usize = 32;
 /// Payloads that wait, in bytes, beside the bound of their number.
 const QUEUE_BYTES: usize = 32 * 1024 * 1024;
 const BACKOFF_FLOOR: Duration = Duration::from_millis(50);
@@ -185,8 +187,11 @@ impl Publisher {
 }
 
 fn publish(to: &BusChannel, payload: &[u8]) -> Cmd {
-    let mut command = redis::cmd("PUBLISH");
-    command.arg(to.to_string()).arg(payload);
+    // Room for all of it at once: there is one for each message.
+    let mut command = Cmd::with_capacity(3, NAMES_BYTES + payload.len());
+    command.arg("PUBLISH");
+    command.write_arg_fmt(to);
+    command.arg(payload);
     command
 }
 

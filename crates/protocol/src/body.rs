@@ -40,6 +40,10 @@ pub struct Replies {
     pub users: Vec<UserId>,
 }
 
+/// What the JSON of a record takes beside its text, as a rule. With the room for it made at once it
+/// does not grow step by step, an allocation each.
+pub(crate) const JSON_BYTES: usize = 224;
+
 /// The server frame of a record, without its seq: what is stored, and what a client decodes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -204,6 +208,16 @@ impl Body {
     /// The JSON object, to be stored and spliced by [`with_seq`].
     pub fn encode(&self) -> String {
         serde_json::to_string(self).expect("a body has only string keys")
+    }
+
+    /// About how long [`Self::encode`] is.
+    pub(crate) fn json_bytes(&self) -> usize {
+        match self {
+            Self::Message { text, .. } | Self::MessageChanged { text, .. } => {
+                JSON_BYTES + text.len()
+            }
+            _ => JSON_BYTES,
+        }
     }
 
     /// The fields that every record has: where, by whom, its identity, when.

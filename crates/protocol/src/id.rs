@@ -20,20 +20,19 @@ pub enum IdError {
     Uuid,
 }
 
-fn write_base36(f: &mut fmt::Formatter<'_>, letter: char, number: i64) -> fmt::Result {
-    let mut digits = [b'0'; 13];
+/// In one piece: ids are in every frame and every name, several times a message.
+fn write_base36(f: &mut fmt::Formatter<'_>, letter: u8, number: i64) -> fmt::Result {
+    let mut text = [b'0'; 14];
     let mut rest = number.unsigned_abs();
-    let mut at = digits.len();
-    while rest > 0 || at > digits.len() - 9 {
+    let mut at = text.len();
+    while rest > 0 || at > text.len() - 9 {
         at -= 1;
-        digits[at] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[(rest % 36) as usize];
+        text[at] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"[(rest % 36) as usize];
         rest /= 36;
     }
-    write!(
-        f,
-        "{letter}{}",
-        std::str::from_utf8(&digits[at..]).map_err(|_| fmt::Error)?
-    )
+    at -= 1;
+    text[at] = letter;
+    f.write_str(std::str::from_utf8(&text[at..]).map_err(|_| fmt::Error)?)
 }
 
 fn parse_base36(digits: &[u8]) -> Result<i64, IdError> {
@@ -136,8 +135,8 @@ impl ChannelId {
 impl fmt::Display for ChannelId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letter = match self.letter {
-            ChannelLetter::Channel => 'C',
-            ChannelLetter::Direct => 'D',
+            ChannelLetter::Channel => b'C',
+            ChannelLetter::Direct => b'D',
         };
         write_base36(f, letter, self.number)
     }
@@ -179,7 +178,7 @@ impl UserId {
 
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_base36(f, 'U', self.0)
+        write_base36(f, b'U', self.0)
     }
 }
 

@@ -5,7 +5,8 @@ mod new;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Body, ChannelId, MessageId, ReactionError, Seq, TextError, UserId, check_reaction, check_text,
+    Body, ChannelId, MessageId, ReactionError, Seq, TextError, UserId, body::JSON_BYTES,
+    check_reaction, check_text,
 };
 
 /// The version that this build writes and the only one it reads.
@@ -227,7 +228,14 @@ impl Record {
 
     /// The payload for the log.
     pub fn encode(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("a record has only string keys and no failing serializer")
+        let text = match self {
+            Self::Message { text, .. } | Self::Edit { text, .. } => text.len(),
+            _ => 0,
+        };
+        let mut json = Vec::with_capacity(JSON_BYTES + text);
+        serde_json::to_writer(&mut json, self)
+            .expect("a record has only string keys and no failing serializer");
+        json
     }
 
     /// The fields that every record has: version, where, by whom, its identity.

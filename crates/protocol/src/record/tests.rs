@@ -87,6 +87,8 @@ fn every_record_survives_the_log_and_becomes_its_frame() {
         let (target, key) = (record.target(), record.message_id());
         let body = record.body(99);
         let frame = with_seq(Seq(12), &body.encode());
+        let published = crate::ChannelEvent::encode_record(Seq(12), &body);
+        assert_eq!(published, frame.as_bytes());
         let start = format!(r#"{{"seq":12,"type":"{kind}","channel":"C000000005""#);
         assert!(frame.starts_with(&start), "{frame}");
         assert_eq!(body.target(), target);
