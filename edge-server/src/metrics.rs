@@ -216,7 +216,14 @@ impl Metrics {
 
     /// Counts an event of the bus.
     pub(crate) fn bus_event(&self, kind: &'static str) {
-        self.bus_events.get_or_create(&Label { kind }).inc();
+        self.bus_events(kind, 1);
+    }
+
+    /// Counts events of the bus.
+    pub(crate) fn bus_events(&self, kind: &'static str, count: usize) {
+        self.bus_events
+            .get_or_create(&Label { kind })
+            .inc_by(count as u64);
     }
 
     /// Counts a question of a feed to the store.

@@ -107,6 +107,14 @@ impl Outbox {
         room
     }
 
+    /// Queues the frames of records in their order, as far as there is room; gives how many.
+    pub(crate) fn offer_records(&mut self, channel: ChannelId, frames: &[Bytes]) -> usize {
+        let taken = frames
+            .iter()
+            .take_while(|frame| self.offer_record(channel, frame));
+        taken.count()
+    }
+
     /// Planted mistake M10: the oldest record that is still whole makes room.
     #[cfg(feature = "mutants")]
     fn drop_oldest(&mut self) -> bool {

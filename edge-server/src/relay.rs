@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use crate::{
     Edge, control,
+    feed::Frame,
     hub::{Turn, frame_of},
     people::errands,
 };
@@ -20,33 +21,73 @@ use crate::{
 /// Events between two writes: fewer than an outbox holds, so that a burst alone detaches nobody.
 const BATCH: usize = 128;
 
+/// Records of one channel that came one after the other. They are handed on together, so that the
+/// way to each socket is gone once for all of them; before anything else is.
+#[derive(Default)]
+struct Burst {
+    channel: Option<ChannelId>,
+    /// Kept from burst to burst, so that a record takes no room of its own.
+    frames: Vec<Frame>,
+}
+
+impl Burst {
+    /// Adds a record, behind those of its channel.
+    fn add(&mut self, edge: &Edge, channel: ChannelId, frame: Frame, turn: &mut Turn) {
+        if self.channel != Some(channel) {
+            self.hand_on(edge, turn);
+            self.channel = Some(channel);
+        }
+        self.frames.push(frame);
+    }
+
+    fn hand_on(&mut self, edge: &Edge, turn: &mut Turn) {
+        let Some(channel) = self.channel.take() else {
+            return;
+        };
+        let now = edge.now_ms();
+        let used = edge.hub.on_records(channel, &self.frames, now, turn);
+        let kind = if used { "record" } else { "held" };
+        edge.metrics.bus_events(kind, self.frames.len());
+        self.frames.clear();
+    }
+}
+
 /// Runs until cancelled. This is the only task that drains the inbox.
 pub(crate) async fn run(edge: Arc<Edge>, mut inbox: Inbox) -> Result<(), Infallible> {
     // Kept from turn to turn, so that a delivery takes no allocation.
-    let (mut events, mut turn) = (Vec::new(), Turn::default());
+    let (mut events, mut turn, mut burst) = (Vec::new(), Turn::default(), Burst::default());
     loop {
         inbox.recv_all(&mut events).await;
         let begun = Instant::now();
         edge.check_lease();
         for (count, event) in events.drain(..).enumerate() {
             if count % BATCH == BATCH - 1 {
+                burst.hand_on(&edge, &mut turn);
                 edge.perform_all(&mut turn);
             }
-            on_event(&edge, event, &mut turn);
+            on_event(&edge, event, &mut burst, &mut turn);
         }
+        burst.hand_on(&edge, &mut turn);
         edge.perform_all(&mut turn);
         edge.note_turn(begun.elapsed());
     }
 }
 
-fn on_event(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
+fn on_event(edge: &Arc<Edge>, event: Event, burst: &mut Burst, turn: &mut Turn) {
+    if let Event::Message {
+        channel: BusChannel::Channel(channel),
+        payload,
+    } = event
+    {
+        on_channel(edge, channel, &payload, burst, turn);
+    } else {
+        burst.hand_on(edge, turn);
+        on_other(edge, event, turn);
+    }
+}
+
+fn on_other(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
     match event {
-        Event::Message {
-            channel: BusChannel::Channel(channel),
-            payload,
-        } => {
-            on_channel(edge, channel, &payload, turn);
-        }
         Event::Message {
             channel: BusChannel::Pods | BusChannel::Pod(_),
             payload,
@@ -89,18 +130,28 @@ fn on_event(edge: &Arc<Edge>, event: Event, turn: &mut Turn) {
     }
 }
 
-fn on_channel(edge: &Edge, channel: ChannelId, payload: &Bytes, turn: &mut Turn) {
+fn on_channel(
+    edge: &Edge,
+    channel: ChannelId,
+    payload: &Bytes,
+    burst: &mut Burst,
+    turn: &mut Turn,
+) {
+    let event = ChannelEvent::decode(channel, payload);
+    if !matches!(event, Ok(ChannelEvent::Record { .. })) {
+        burst.hand_on(edge, turn);
+    }
     let now = edge.now_ms();
-    let (kind, used) = match ChannelEvent::decode(channel, payload) {
+    let (kind, used) = match event {
         Ok(ChannelEvent::Record { seq, key, left }) => {
-            let used = edge
-                .hub
-                .on_record(channel, frame_of(seq, key, payload), now, turn);
+            burst.add(edge, channel, frame_of(seq, key, payload), turn);
             if let Some(user) = left {
+                burst.hand_on(edge, turn);
                 // The question on `pods` does this too; whichever comes first.
                 turn.merge(edge.hub.evict(channel, user, now).0);
             }
-            ("record", used)
+            // Counted when it is handed on.
+            return;
         }
         Ok(ChannelEvent::Stored(stored)) => ("stored", edge.hub.on_stored(stored, now, turn)),
         Ok(ChannelEvent::Typing(typing)) => {

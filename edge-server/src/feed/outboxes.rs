@@ -28,6 +28,13 @@ pub trait Outboxes {
     /// room for at least one frame.
     fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool;
 
+    /// Queues the frames in their order; gives how many there was room for. The others were not
+    /// queued, as after an [`Self::offer`] that was false.
+    fn offer_all(&mut self, socket: SocketId, frames: &[Bytes]) -> usize {
+        let taken = frames.iter().take_while(|frame| self.offer(socket, frame));
+        taken.count()
+    }
+
     /// Whether the outbox is less than half full, in bytes and in frames.
     fn under_half(&self, socket: SocketId) -> bool;
 

@@ -427,6 +427,7 @@ impl Feed {
         }
         let mut unseen: Vec<MessageKey> = Vec::new();
         let mut refused = std::mem::take(&mut self.refused);
+        let arrivals = self.recent.arrivals();
         for at in 0..rows.len() {
             let row = &rows[if rule!(RowsAscend) {
                 at
@@ -444,7 +445,7 @@ impl Feed {
             }
             for attached in self.ordered.iter() {
                 if !out.offer(attached.socket, &row.bytes) {
-                    refused.push(attached.socket);
+                    refused.push((attached.socket, arrivals));
                 }
             }
             // Plain sockets have what `recent` has; of what it has without the frame, only those
@@ -469,11 +470,11 @@ impl Feed {
                     if (attached.since >= arrival || !rule!(FramelessGoesToLaterOnesOnly))
                         && !out.offer(attached.socket, &row.bytes)
                     {
-                        refused.push(attached.socket);
+                        refused.push((attached.socket, arrivals));
                     }
                 }
             }
-            self.detach(&mut refused, self.recent.arrivals(), old, out);
+            self.detach(&mut refused, old, out);
         }
         self.refused = refused;
         self.horizon = Some(to);

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use hubbub_protocol::{ChannelId, MessageKey, Seq};
 use lru::LruCache;
 
@@ -117,8 +118,11 @@ pub struct Feed {
     /// Attached, strictly by seq: what they get are rows.
     pub(super) ordered: BySocket<Attached>,
     pub(super) readers: Readers,
-    /// Scratch of the fan-out: sockets that refused the frame.
-    pub(super) refused: Vec<SocketId>,
+    /// Scratch of the fan-out: sockets that refused a frame, each with the number of the last
+    /// message that it has.
+    pub(super) refused: Vec<(SocketId, u64)>,
+    /// Scratch of the fan-out: the messages of a batch that are new.
+    fresh: Vec<Bytes>,
     pub(super) counts: Counts,
 }
 
@@ -151,70 +155,85 @@ impl Feed {
             ordered: BySocket::new(),
             readers: Readers::new(),
             refused: Vec::new(),
+            fresh: Vec::new(),
             counts: Counts::default(),
         }
     }
 
     /// A live record came from the bus. `false` = it was known and dropped.
+    #[cfg(test)]
     pub fn message<O: Outboxes>(&mut self, frame: Frame, out: &mut O) -> bool {
+        self.messages(std::slice::from_ref(&frame), out) == 1
+    }
+
+    /// Live records came from the bus, in this order; gives how many were new. Each socket gets
+    /// all of them in one go: what a delivery costs is mostly the way to the socket.
+    pub fn messages<O: Outboxes>(&mut self, frames: &[Frame], out: &mut O) -> usize {
+        let mut fresh = std::mem::take(&mut self.fresh);
+        let before = self.recent.arrivals();
+        fresh.extend(frames.iter().filter_map(|frame| self.take_up(frame)));
+        self.give(&fresh, before, out);
+        let new = fresh.len();
+        fresh.clear();
+        self.fresh = fresh;
+        if new > 0 && !self.waiting.is_empty() {
+            // It may be what an announcement lacked whose fetch has failed.
+            self.pump(out);
+        }
+        new
+    }
+
+    /// Keeps a live record that is new; gives the bytes that are to be shown.
+    fn take_up(&mut self, frame: &Frame) -> Option<Bytes> {
         let below = self.horizon.is_some_and(|horizon| frame.seq <= horizon);
         if (below && rule!(HorizonConsulted))
             || (self.recent.get(frame.seq).is_some() && rule!(RecentConsulted))
         {
             self.counts.repeated += 1;
-            return false;
+            return None;
         }
         if self.ids.contains(&frame.key) && rule!(IdsConsulted) {
             self.counts.resent += 1;
-            return false;
+            return None;
         }
         self.ids.put(frame.key, ());
-        let before = self.recent.arrivals();
-        if !self.recent.insert(&frame) {
+        if !self.recent.insert(frame) {
             self.counts.unkept += 1;
         }
+        Some(frame.bytes.clone())
+    }
+
+    /// Offers live messages to all that are attached; `before` is the number of the last message
+    /// that had arrived before them. Who refuses one goes back to reading, and gets none of those
+    /// behind it.
+    fn give<O: Outboxes>(&mut self, fresh: &[Bytes], before: u64, out: &mut O) {
         let mut refused = std::mem::take(&mut self.refused);
-        for attached in self.plain.iter() {
-            if !out.offer(attached.socket, &frame.bytes) {
-                refused.push(attached.socket);
-            }
-        }
-        if !rule!(OrderedGetsRowsOnly) {
-            for attached in self.ordered.iter() {
-                if !out.offer(attached.socket, &frame.bytes) {
-                    refused.push(attached.socket);
-                }
+        let ordered = self.ordered.iter().filter(|_| !rule!(OrderedGetsRowsOnly));
+        for attached in self.plain.iter().chain(ordered) {
+            let taken = out.offer_all(attached.socket, fresh);
+            if taken < fresh.len() {
+                let beyond = u64::from(!rule!(DetachBeforeRefused));
+                refused.push((attached.socket, before + taken as u64 + beyond));
             }
         }
         if !rule!(ReaderGetsNoLive) {
             for reader in self.readers.iter().filter(|r| r.answered && !r.ordered) {
-                out.offer(reader.socket, &frame.bytes);
+                out.offer_all(reader.socket, fresh);
             }
         }
-        let arrival = if rule!(DetachBeforeRefused) {
-            before
-        } else {
-            self.recent.arrivals()
-        };
-        self.detach(&mut refused, arrival, self.horizon, out);
+        self.detach(&mut refused, self.horizon, out);
         self.refused = refused;
-        if !self.waiting.is_empty() {
-            // It may be what an announcement lacked whose fetch has failed.
-            self.pump(out);
-        }
-        true
     }
 
     /// Attached sockets whose outbox refused a frame go back to reading from their `cursor`, the
-    /// last `synced` given to them; `arrival` is the number of the last message they have.
+    /// last `synced` given to them. Beside each stands the number of the last message it has.
     pub(super) fn detach<O: Outboxes>(
         &mut self,
-        refused: &mut Vec<SocketId>,
-        arrival: u64,
+        refused: &mut Vec<(SocketId, u64)>,
         cursor: Option<Seq>,
         out: &mut O,
     ) {
-        for socket in refused.drain(..) {
+        for (socket, arrival) in refused.drain(..) {
             if !rule!(RefusedIsDetached) {
                 continue;
             }

@@ -236,6 +236,49 @@ fn live_message_is_given_once() {
 }
 
 #[test]
+fn burst_is_given_as_one_by_one() {
+    let frames = [frame(6), frame(5), frame(6), frame(4), frame(8), copy(9, 6)];
+    // Of whoever has room for so many frames, and is given more later.
+    let play = |room: usize, give: fn(&mut Stage, &[Frame]) -> usize| {
+        let mut stage = Stage::at(4);
+        stage.join(A, None);
+        stage.join(B, None);
+        stage.out.room.insert(A, room);
+        assert_eq!(give(&mut stage, &frames), 3, "6, 5 and 8 are new");
+        let mut got = vec![stage.out.take(A), stage.out.take(B)];
+        stage.room(A, 10);
+        stage.stored(4, 8, Some(&[5, 6, 8]));
+        while let Some(request) = stage.request() {
+            let rows = [frame(5), frame(6), frame(8)];
+            let Ask::Range {
+                from,
+                through,
+                limit,
+            } = request.ask
+            else {
+                panic!("not a page: {request:?}");
+            };
+            let within = |row: &Frame| from < row.seq && row.seq <= through;
+            let rows = rows.into_iter().filter(within).take(limit);
+            let answer = Answer::Rows(rows.collect());
+            stage.answer_to(&request, Ok(answer));
+        }
+        got.extend([stage.out.take(A), stage.out.take(B)]);
+        got
+    };
+    for room in 0..=3 {
+        let alone = play(room, |stage, frames| {
+            let given = frames.iter().map(|frame| stage.message(frame.clone()));
+            given.filter(|new| *new).count()
+        });
+        let burst = play(room, |stage, frames| {
+            stage.feed.messages(frames, &mut stage.out)
+        });
+        assert_eq!(alone, burst, "with room for {room}");
+    }
+}
+
+#[test]
 fn ordered_socket_gets_rows_in_their_order() {
     let mut stage = Stage::at(4);
     stage.join_ordered(A);

@@ -14,11 +14,11 @@ use crate::feed::{Answer, Counts, Failure, Frame, Horizon, SocketId};
 const ROOM_REQUESTS: usize = 8;
 
 impl Hub {
-    /// Hands a record that came over the bus to the channel's feed.
-    pub(crate) fn on_record(
+    /// Hands records of a channel that came over the bus one after the other to its feed.
+    pub(crate) fn on_records(
         &self,
         channel: ChannelId,
-        frame: Frame,
+        frames: &[Frame],
         now_ms: u64,
         turn: &mut Turn,
     ) -> bool {
@@ -27,7 +27,7 @@ impl Hub {
             .with_feed(channel, now_ms, turn, |channel, out| {
                 let open = channel.gate == Gate::Open;
                 if open {
-                    channel.feed.message(frame, out);
+                    channel.feed.messages(frames, out);
                 }
                 open
             })

@@ -39,19 +39,23 @@ impl Out<'_> {
 
 impl Outboxes for Out<'_> {
     fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool {
+        self.offer_all(socket, std::slice::from_ref(frame)) == 1
+    }
+
+    fn offer_all(&mut self, socket: SocketId, frames: &[Bytes]) -> usize {
         let Some(entry) = self.sockets.get(&socket) else {
-            return true;
+            return frames.len();
         };
         // The wish for room is noted under the outbox's lock: a flush on another thread either
         // sees it or has made the room before.
         let taken = entry.socket.with_outbox(|outbox| {
-            let taken = outbox.offer_record(self.channel, frame);
-            if !taken {
+            let taken = outbox.offer_records(self.channel, frames);
+            if taken < frames.len() {
                 entry.socket.want_room();
             }
             taken
         });
-        if taken && !entry.socket.mark_dirty() {
+        if taken > 0 && !entry.socket.mark_dirty() {
             self.dirty.push(Arc::clone(&entry.socket));
         }
         taken

@@ -249,9 +249,9 @@ async fn evicted_user_types_marks_and_hears_nothing_more() {
         user,
         message_id: hubbub_protocol::MessageId(uuid::Uuid::nil()),
     };
-    hub.on_record(
+    hub.on_records(
         channel(1),
-        frame_of(Seq(6), key, b"{}"),
+        &[frame_of(Seq(6), key, b"{}")],
         0,
         &mut Turn::default(),
     );

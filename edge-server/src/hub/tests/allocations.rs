@@ -83,7 +83,7 @@ impl Room {
             panic!("not a record: {event:?}");
         };
         let frame = frame_of(seq, key, payload);
-        let used = self.hub.on_record(channel(1), frame, 0, &mut self.turn);
+        let used = self.hub.on_records(channel(1), &[frame], 0, &mut self.turn);
         assert!(used);
     }
 
