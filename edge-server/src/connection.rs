@@ -4,10 +4,11 @@
 //! fan-out itself (`socket.rs`), so this task sleeps while its client only listens.
 
 mod people;
+mod sends;
 
 use std::{collections::VecDeque, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt};
 use hubbub_chat::{Error as ChatError, MessageChange, Permit};
 use hubbub_protocol::{
     ChannelId, ClientFrame, CloseCode, ErrorBody, ErrorCode, Hello, MessageReply, Outcome,
@@ -24,7 +25,7 @@ use tokio_tungstenite::{
     },
 };
 
-use self::people::Slow;
+use self::{people::Slow, sends::Sends};
 use crate::{
     Edge, drain,
     handshake::{Accepted, Identity},
@@ -47,8 +48,6 @@ pub(crate) const LONGEST_CLOSE: Duration = CLOSE_DEADLINE.saturating_add(LAST_WR
 /// For the client's own close frame after ours (RFC 6455, 7.1.1).
 const LINGER: Duration = Duration::from_secs(1);
 
-type Sent = (Option<RequestId>, Result<MessageReply, ChatError>);
-type SendFuture = Pin<Box<dyn Future<Output = Sent> + Send>>;
 type CheckFuture = Pin<Box<dyn Future<Output = Checked> + Send>>;
 
 /// What was asked of the store on behalf of a request. One at a time, so that the requests of a
@@ -108,7 +107,7 @@ struct Connection {
     edge: Arc<Edge>,
     socket: Arc<Socket>,
     identity: Identity,
-    sends: FuturesUnordered<SendFuture>,
+    sends: Sends,
     check: Option<CheckFuture>,
     slow: Slow,
     frames: Bucket,
@@ -153,7 +152,7 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
         people: Bucket::new(people::RATE, people::BURST, now),
         strikes: Strikes::default(),
         figures: Figures::default(),
-        sends: FuturesUnordered::new(),
+        sends: Sends::default(),
         check: None,
         slow: Slow::default(),
         edge: Arc::clone(&edge),
@@ -221,10 +220,10 @@ impl Connection {
                         return End::gone("connection lost");
                     }
                 }
-                Some((id, result)) = self.sends.next(), if !self.sends.is_empty() => {
+                (id, result) = self.sends.next(), if !self.sends.is_at_rest() => {
                     self.answer_send(id, result);
                     // One write for all the answers of a batch.
-                    while let Some(Some((id, result))) = self.sends.next().now_or_never() {
+                    while let Some((id, result)) = self.sends.next().now_or_never() {
                         self.answer_send(id, result);
                     }
                 }
@@ -518,8 +517,7 @@ impl Connection {
     ) -> Option<End> {
         match posting {
             Ok(posting) => {
-                self.sends
-                    .push(async move { (id, posting.wait().await) }.boxed());
+                self.sends.push(id, posting);
                 None
             }
             Err(ChatError::RateLimited { retry_after_ms }) => {
@@ -581,7 +579,8 @@ impl Connection {
                 self.fail(checked.id, &error.outcome(Outcome::Rejected));
             }
             self.refuse_slow();
-            while let Some((id, result)) = self.sends.next().await {
+            while !self.sends.is_empty() {
+                let (id, result) = self.sends.next().await;
                 self.answer_send(id, result);
             }
         };

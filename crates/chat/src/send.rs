@@ -1,6 +1,11 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -9,7 +14,10 @@ use hubbub_log::{Appended, Rejected, Report};
 use hubbub_protocol::{
     BusChannel, ChannelEvent, MessageId, MessageReply, Record, SendMessage, UserId,
 };
-use tokio::{sync::oneshot, time::Instant};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep_until},
+};
 use uuid::Uuid;
 
 use crate::{Chat, Error, Metrics, Permit, SEND_DEADLINE, metrics::InFlight};
@@ -104,17 +112,42 @@ pub(crate) struct Append {
 }
 
 impl Append {
-    /// Waits for the report, at most until the deadline. Not cancel-safe in one respect only: the
-    /// record stays in the log and is published all the same.
+    /// Waits for the report, at most until the deadline. The record stays in the log, and is
+    /// published, whoever waits.
     pub(crate) async fn wait(mut self) -> Result<Appended, Error> {
-        let gone = || Error::Unknown("the log gave no report".to_owned());
-        match tokio::time::timeout_at(self.deadline, &mut self.answer).await {
-            Ok(answer) => answer.unwrap_or_else(|_| Err(gone())),
-            Err(_) if self.claim.take() => Err(Error::Unknown("deadline passed".to_owned())),
-            // The report came first by a hair and is being resolved: that takes no wait.
-            Err(_) => self.answer.await.unwrap_or_else(|_| Err(gone())),
+        let deadline = self.deadline;
+        until(deadline, |late, cx| self.poll(late, cx)).await
+    }
+
+    /// The report, once it is there. After the deadline, which is for the caller to watch, none is
+    /// waited for.
+    fn poll(&mut self, late: bool, cx: &mut Context<'_>) -> Poll<Result<Appended, Error>> {
+        match Pin::new(&mut self.answer).poll(cx) {
+            Poll::Ready(answer) => Poll::Ready(answer.unwrap_or_else(|_| {
+                let gone = "the log gave no report";
+                Err(Error::Unknown(gone.to_owned()))
+            })),
+            Poll::Pending if late && self.claim.take() => {
+                Poll::Ready(Err(Error::Unknown("deadline passed".to_owned())))
+            }
+            // If it is late, the report came first by a hair and is being resolved: that takes no
+            // wait.
+            Poll::Pending => Poll::Pending,
         }
     }
+}
+
+/// Polls until it is ready, from the deadline on with `true`.
+async fn until<T>(deadline: Instant, mut poll: impl FnMut(bool, &mut Context<'_>) -> Poll<T>) -> T {
+    let mut passed = pin!(sleep_until(deadline));
+    poll_fn(|cx| {
+        if let Poll::Ready(answer) = poll(false, cx) {
+            return Poll::Ready(answer);
+        }
+        ready!(passed.as_mut().poll(cx));
+        poll(true, cx)
+    })
+    .await
 }
 
 impl Chat {
@@ -232,7 +265,7 @@ impl Chat {
             permit,
             message_id,
             retry,
-            metrics: metrics.clone(),
+            chat: self.clone(),
             _in_flight: InFlight::new(metrics),
         })
     }
@@ -258,7 +291,7 @@ pub struct Posting {
     permit: Permit,
     message_id: MessageId,
     retry: bool,
-    metrics: Metrics,
+    chat: Chat,
     _in_flight: InFlight,
 }
 
@@ -272,18 +305,33 @@ impl Posting {
     /// log acknowledged and the event was offered to the bus. The reply to a resend has no seq but
     /// the `fence` of its copy. Errors: [`Error::Rejected`] (it never reached the log) and
     /// [`Error::Unknown`] (it may be in it).
-    pub async fn wait(self) -> Result<MessageReply, Error> {
-        let answer = self.append.wait().await;
-        self.metrics
-            .answered(answer.as_ref().map_or_else(outcome, |_| "ok"));
-        let appended = answer?;
-        Ok(MessageReply {
+    pub async fn wait(mut self) -> Result<MessageReply, Error> {
+        let deadline = self.deadline();
+        until(deadline, |late, cx| self.poll_wait(late, cx)).await
+    }
+
+    /// As [`Self::wait`], for who waits for many with one timer: `late` says that the deadline has
+    /// passed. Not to be called again after it was ready.
+    pub fn poll_wait(
+        &mut self,
+        late: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<MessageReply, Error>> {
+        let answer = ready!(self.append.poll(late, cx));
+        let metrics = &self.chat.inner.metrics;
+        metrics.answered(answer.as_ref().map_or_else(outcome, |_| "ok"));
+        Poll::Ready(answer.map(|appended| MessageReply {
             channel: self.permit.channel(),
             message_id: self.message_id,
             seq: (!self.retry).then_some(appended.seq),
             ts_ms: appended.ts_ms,
             fence: self.retry.then_some(appended.seq),
-        })
+        }))
+    }
+
+    /// When no answer is waited for any more.
+    pub fn deadline(&self) -> Instant {
+        self.append.deadline
     }
 }
 
