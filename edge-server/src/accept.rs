@@ -6,12 +6,15 @@ use hubbub_protocol::{ErrorBody, ErrorCode, ErrorReply};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
-use crate::{Edge, connection, handshake};
+use crate::{
+    Edge, connection,
+    handshake::{self, Accepted},
+};
 
 /// Handshakes under way at once. One more is refused: a queue without a bound makes a reconnect
 /// storm permanent, since its clients have given up before their turn comes.
@@ -27,9 +30,11 @@ const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Accepts until the drain begins, then waits for every connection to end.
 pub(crate) async fn run(edge: Arc<Edge>, listener: TcpListener) -> Result<(), io::Error> {
-    let permits = Arc::new(Semaphore::new(edge.config.max_connections));
-    let handshakes = Arc::new(Semaphore::new(HANDSHAKES));
-    let refusals = Arc::new(Semaphore::new(REFUSALS));
+    let room = Room {
+        connections: Arc::new(Semaphore::new(edge.config.max_connections)),
+        handshakes: Arc::new(Semaphore::new(HANDSHAKES)),
+        refusals: Arc::new(Semaphore::new(REFUSALS)),
+    };
     let mut connections = JoinSet::new();
     loop {
         // Waits for: the moment after which nobody new is taken; a connection that ended, to
@@ -39,12 +44,7 @@ pub(crate) async fn run(edge: Arc<Edge>, listener: TcpListener) -> Result<(), io
             Some(ended) = connections.join_next() => report(&edge, ended),
             accepted = listener.accept() => match accepted {
                 Ok((tcp, peer)) => {
-                    let (edge, permits) = (Arc::clone(&edge), Arc::clone(&permits));
-                    let (handshakes, refusals) =
-                        (Arc::clone(&handshakes), Arc::clone(&refusals));
-                    connections.spawn(async move {
-                        serve(edge, permits, handshakes, refusals, tcp, peer).await;
-                    });
+                    connections.spawn(serve(Arc::clone(&edge), room.clone(), tcp, peer));
                 }
                 Err(error) => {
                     edge.metrics.accept_errors.inc();
@@ -69,33 +69,43 @@ fn report(edge: &Edge, ended: Result<(), tokio::task::JoinError>) {
     }
 }
 
-pub(crate) async fn serve(
-    edge: Arc<Edge>,
-    permits: Arc<Semaphore>,
+/// What those who come must find room in.
+#[derive(Debug, Clone)]
+pub(crate) struct Room {
+    connections: Arc<Semaphore>,
     handshakes: Arc<Semaphore>,
     refusals: Arc<Semaphore>,
+}
+
+/// The life of a connection. What lets it in is boxed, and given back before the socket's long
+/// life.
+pub(crate) async fn serve(edge: Arc<Edge>, room: Room, tcp: TcpStream, peer: SocketAddr) {
+    let admitted = Box::pin(admit(Arc::clone(&edge), room, tcp, peer)).await;
+    if let Some((_permit, accepted)) = admitted {
+        connection::run(edge, accepted, peer).await;
+    }
+}
+
+/// `None`: it was refused, or said nothing of use.
+async fn admit(
+    edge: Arc<Edge>,
+    room: Room,
     tcp: TcpStream,
     peer: SocketAddr,
-) {
-    let no_room = async |tcp| {
-        edge.metrics.handshake("no_room");
-        if let Ok(_refusal) = refusals.try_acquire() {
-            Box::pin(refuse(tcp)).await;
-        }
-    };
-    let Ok(_permit) = permits.try_acquire() else {
-        return no_room(tcp).await;
+) -> Option<(OwnedSemaphorePermit, Box<Accepted>)> {
+    let Ok(permit) = room.connections.clone().try_acquire_owned() else {
+        return turn_away(&edge, &room, tcp).await;
     };
     // A connection that says nothing costs its own place and no handshake's.
     if !handshake::speaks(&edge, &tcp).await {
-        return;
+        return None;
     }
-    let Ok(handshake) = handshakes.try_acquire() else {
-        return no_room(tcp).await;
+    let Ok(_handshake) = room.handshakes.try_acquire() else {
+        return turn_away(&edge, &room, tcp).await;
     };
     if let Err(error) = tcp.set_nodelay(true) {
         tracing::debug!(peer = %peer, error = %error, "set TCP_NODELAY");
-        return;
+        return None;
     }
     if edge.config.send_buffer_bytes > 0 {
         let socket = socket2::SockRef::from(&tcp);
@@ -103,12 +113,17 @@ pub(crate) async fn serve(
             tracing::debug!(peer = %peer, error = %error, "set SO_SNDBUF");
         }
     }
-    // Boxed, so that what the handshake needs is given back before the socket's long life.
-    let accepted = Box::pin(handshake::perform(&edge, tcp, peer)).await;
-    drop(handshake);
-    if let Some(accepted) = accepted {
-        connection::run(edge, accepted, peer).await;
+    let accepted = handshake::perform(&edge, tcp, peer).await?;
+    Some((permit, Box::new(accepted)))
+}
+
+/// There is no room for it.
+async fn turn_away<T>(edge: &Edge, room: &Room, tcp: TcpStream) -> Option<T> {
+    edge.metrics.handshake("no_room");
+    if let Ok(_refusal) = room.refusals.try_acquire() {
+        refuse(tcp).await;
     }
+    None
 }
 
 async fn refuse(mut tcp: TcpStream) {

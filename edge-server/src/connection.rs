@@ -118,12 +118,12 @@ struct Connection {
 }
 
 /// Serves an upgraded connection until it ends. The socket is in the hub exactly as long.
-pub(crate) async fn run(edge: Arc<Edge>, accepted: Accepted, peer: SocketAddr) {
+pub(crate) async fn run(edge: Arc<Edge>, accepted: Box<Accepted>, peer: SocketAddr) {
     let Accepted {
         identity,
         tcp,
         early,
-    } = accepted;
+    } = *accepted;
     let now = edge.now_ms();
     let socket = Socket::new(edge.hub.next_socket_id(), tcp, now);
     // The defaults are made for clients: a read buffer of 128 KiB a socket, zeroed at each read,
@@ -242,7 +242,11 @@ impl Connection {
                     }
                 }
                 message = ws.next(), if reads => {
-                    if let Some(end) = self.take_up(ws, message).await {
+                    self.socket.heard(self.edge.now_ms());
+                    if let Some(end) = self.on_message(message) {
+                        return end;
+                    }
+                    if let Some(end) = self.take_up_more(ws).await {
                         return end;
                     }
                 }
@@ -250,28 +254,19 @@ impl Connection {
         }
     }
 
-    /// Takes up a message and those that came with it, so that their answers leave in one write;
-    /// no more than [`MESSAGES_A_TURN`], so that the answers do not wait for a client that never
-    /// pauses.
-    async fn take_up(
-        &mut self,
-        ws: &mut WebSocketStream<WireStream>,
-        first: Option<Result<Message, tungstenite::Error>>,
-    ) -> Option<End> {
-        self.socket.heard(self.edge.now_ms());
-        let mut message = first;
-        for left in (0..MESSAGES_A_TURN).rev() {
-            if let Some(end) = self.on_message(message) {
-                return Some(end);
-            }
+    /// Takes up the messages that came with the one before, so that their answers leave in one
+    /// write; no more than [`MESSAGES_A_TURN`], so that the answers do not wait for a client that
+    /// never pauses.
+    async fn take_up_more(&mut self, ws: &mut WebSocketStream<WireStream>) -> Option<End> {
+        for _ in 1..MESSAGES_A_TURN {
             // Hundreds of requests come with one read, and only reads count as a turn.
             tokio::task::coop::consume_budget().await;
-            if left == 0 || !self.may_read() || self.socket.close_requested().is_some() {
+            if !self.may_read() || self.socket.close_requested().is_some() {
                 break;
             }
-            match ws.next().now_or_never() {
-                Some(next) => message = next,
-                None => break,
+            let message = ws.next().now_or_never()?;
+            if let Some(end) = self.on_message(message) {
+                return Some(end);
             }
         }
         None

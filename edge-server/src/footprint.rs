@@ -3,33 +3,31 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::net::TcpStream;
 
-use crate::{Edge, accept, connection, handshake::Accepted, hub, socket::Socket};
+use crate::{
+    Edge,
+    accept::{self, Room},
+    connection,
+    handshake::Accepted,
+    hub,
+    socket::Socket,
+};
 
 /// The future of a connection, from its registration to its end.
-fn connection<F>(_: impl FnOnce(Arc<Edge>, Accepted, SocketAddr) -> F) -> usize {
+fn connection<F>(_: impl FnOnce(Arc<Edge>, Box<Accepted>, SocketAddr) -> F) -> usize {
     size_of::<F>()
 }
 
 /// The future of its task.
-fn task<F>(
-    _: impl FnOnce(
-        Arc<Edge>,
-        Arc<Semaphore>,
-        Arc<Semaphore>,
-        Arc<Semaphore>,
-        TcpStream,
-        SocketAddr,
-    ) -> F,
-) -> usize {
+fn task<F>(_: impl FnOnce(Arc<Edge>, Room, TcpStream, SocketAddr) -> F) -> usize {
     size_of::<F>()
 }
 
 #[test]
 fn quiet_socket_is_small() {
     let parts = [
-        ("task", task(accept::serve), 2_048),
+        ("task", task(accept::serve), 1_600),
         ("connection", connection(connection::run), 1_536),
         ("socket", size_of::<Socket>(), 320),
         ("entry of the hub", hub::ENTRY_BYTES, 144),

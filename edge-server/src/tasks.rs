@@ -19,9 +19,6 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 /// Between rounds of the heartbeat; a socket's own beat falls into the round of its id, so that
 /// pings are spread.
 const ROUND: Duration = Duration::from_secs(1);
-/// Rounds from one look at what an outbox holds to the next: one that was idle in between gives it
-/// back.
-const REST_ROUNDS: u64 = 4;
 /// Between renewals of the lease.
 const RENEW_EVERY: Duration = Duration::from_millis(1_000);
 /// A renewal that takes longer than this counts as failed.
@@ -163,9 +160,7 @@ pub(crate) async fn heartbeat(edge: Arc<Edge>) -> Result<(), Infallible> {
         for (socket, expires_at_s) in edge.hub.all_sockets() {
             let empty = socket.with_outbox(|outbox| {
                 waiting += outbox.bytes();
-                if round % REST_ROUNDS == 0 {
-                    outbox.rest();
-                }
+                outbox.rest();
                 outbox.is_empty()
             });
             // A slow reader that still takes bytes lives, although its pong is far behind them.

@@ -148,7 +148,12 @@ impl Readers {
     }
 
     pub(super) fn remove(&mut self, socket: SocketId) -> Option<Reader> {
-        self.0.remove(&socket)
+        let reader = self.0.remove(&socket)?;
+        if self.0.is_empty() {
+            // An empty map keeps a node of eleven readers.
+            self.0 = BTreeMap::new();
+        }
+        Some(reader)
     }
 
     pub(super) fn get(&self, socket: SocketId) -> Option<&Reader> {

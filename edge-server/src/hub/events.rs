@@ -168,7 +168,7 @@ impl Hub {
                 state.deadlines.push_back((deadline_ms, id, channel));
                 continue;
             }
-            let join = entry.joins.remove(at);
+            let join = entry.take_join(at);
             let (socket, request) = (Arc::clone(&entry.socket), join.id);
             if join.by_edge.is_some() {
                 // Nobody waits for an answer: it is tried again.

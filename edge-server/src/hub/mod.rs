@@ -201,7 +201,7 @@ impl Hub {
         }
         // A second join replaces the first: an answer that is still owed belongs to it alone.
         if let Some(at) = entry.joins.iter().position(|join| join.channel == channel) {
-            let first = entry.joins.remove(at);
+            let first = entry.take_join(at);
             if let Some(first_id) = first.id {
                 let error = ErrorBody::new(
                     ErrorCode::InvalidField,

@@ -85,7 +85,7 @@ impl Outboxes for Out<'_> {
         else {
             return;
         };
-        let join = entry.joins.remove(at);
+        let join = entry.take_join(at);
         if let Some(with) = join.by_edge {
             let joined = Joined {
                 channel: reply.channel,

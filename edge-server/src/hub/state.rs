@@ -56,6 +56,22 @@ pub(super) struct Entry {
     pub(super) away: bool,
 }
 
+impl Entry {
+    /// Takes out the join at this place of `joins`.
+    pub(super) fn take_join(&mut self, at: usize) -> PendingJoin {
+        let join = self.joins.remove(at);
+        self.give_back_joins();
+        join
+    }
+
+    /// A socket joins once and listens for hours: the list's room is not kept meanwhile.
+    fn give_back_joins(&mut self) {
+        if self.joins.is_empty() {
+            self.joins = Vec::new();
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Channel {
     pub(super) feed: Feed,
@@ -180,6 +196,7 @@ impl State {
         };
         entry.channels.swap_remove(at);
         entry.joins.retain(|join| join.channel != channel);
+        entry.give_back_joins();
         let emptied = self.with_feed_unserved(channel, now_ms, turn, |channel, out| {
             channel.feed.leave(id, out);
             channel.listeners -= 1;
@@ -218,7 +235,7 @@ impl State {
                     .joins
                     .iter()
                     .position(|join| join.channel == channel)?;
-                entry.joins.remove(at).id
+                entry.take_join(at).id
             });
             let listened = self.leave(id, channel, now_ms, turn);
             if let Some(entry) = self.sockets.get(&id) {
