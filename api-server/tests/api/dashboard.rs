@@ -14,8 +14,10 @@ use hubbub_protocol::{
 use parking_lot::Mutex;
 use reqwest::Method;
 use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpSocket,
     task::JoinSet,
-    time::{Instant, timeout},
+    time::{Instant, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -624,6 +626,70 @@ async fn stream_goes_on_after_the_last_event_that_came() -> anyhow::Result<()> {
         look.next().await?;
         assert_eq!(snapshots(&look), 1);
     }
+    Ok(())
+}
+
+/// A line of the server's metrics.
+async fn metric(world: &World, series: &str) -> Option<u64> {
+    let text = reqwest::get(format!("{}/metrics", world.ops)).await.ok()?;
+    let text = text.text().await.ok()?;
+    let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+    text.lines().find_map(value)
+}
+
+#[tokio::test]
+async fn stream_that_nobody_reads_is_cut_and_leaves_no_more_than_its_bound() -> anyhow::Result<()> {
+    /// What the server has written by then: what its own buffers and the kernel's take.
+    const BOUND: usize = 256 * 1024;
+    let world = World::new("dashboard-deaf").await?;
+    let mary = world.caller("mary").await?;
+    let mut channels = Vec::new();
+    for _ in 0..200 {
+        channels.push(world.channel(ChannelKind::Public, &mary, &[]).await?.id);
+    }
+    let fakes = Fakes::start(&world, 1).await?;
+    let addr = world.api.trim_start_matches("http://");
+    let socket = TcpSocket::new_v4()?;
+    socket.set_recv_buffer_size(4 * 1024)?;
+    let mut deaf = socket.connect(addr.parse()?).await?;
+    let head = format!(
+        "GET /api/events?top=200 HTTP/1.1\r\nhost: {addr}\r\nauthorization: Bearer {}\r\n\r\n",
+        mary.token
+    );
+    deaf.write_all(head.as_bytes()).await?;
+    fakes.until_watched(1).await?;
+    // Every row changes all the time, so that there is always something to be written.
+    let changes = async {
+        let mut tick = interval(Duration::from_millis(100));
+        for round in 1.. {
+            tick.tick().await;
+            for channel in &channels {
+                fakes.set(1, *channel, round);
+            }
+        }
+    };
+    let slow = "hubbub_api_dashboard_events_total{kind=\"slow\"} ";
+    let cut = eventually("the cut", || async {
+        (metric(&world, slow).await? == 1).then_some(())
+    });
+    // Waits for the cut; the changes have no end.
+    tokio::select! {
+        cut = cut => cut?,
+        () = changes => unreachable!("they have no end"),
+    }
+    fakes.until_watched(0).await?;
+    let streams = metric(&world, "hubbub_api_dashboard_streams ").await;
+    assert_eq!(streams, Some(0));
+    // What was kept for it, should it read after all.
+    let (mut kept, mut bytes) = (0, vec![0; 64 * 1024]);
+    loop {
+        let read = timeout(LONG, deaf.read(&mut bytes)).await??;
+        kept += read;
+        if read == 0 || bytes[..read].ends_with(b"0\r\n\r\n") {
+            break;
+        }
+    }
+    anyhow::ensure!(kept < BOUND, "{kept} bytes were kept for a dead reader");
     Ok(())
 }
 

@@ -37,6 +37,9 @@ const BODY: Duration = Duration::from_secs(8);
 const HEADER_BYTES: usize = 16 * 1024;
 /// A peer that acknowledges none of our bytes for this long is gone, or reads nothing.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(20);
+/// What the kernel takes of an answer beyond what is on its way to the peer. Left to itself it takes
+/// megabytes, and a stream that nobody reads would look like one that is read.
+const UNSENT_BYTES: u32 = 64 * 1024;
 /// Pause after accept failed: EMFILE stays until a connection ends, and must not spin the core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that are told 503 at one time; above it they are closed without a word.
@@ -267,7 +270,9 @@ async fn serve_connection<S, B>(
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED))
+    let socket = SockRef::from(stream);
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
 }
 
 /// Answers 503 before the request was read.
