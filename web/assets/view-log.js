@@ -380,11 +380,9 @@ export class LogView {
       const root = entry.thread ?? entry.seq;
       actions.push(iconButton('reply', 'Reply in a thread', () => this.onThread(root), name('reply')));
     }
-    if (mine) {
-      actions.push(iconButton('eye', 'Who has it', () => this.onSeen(entry.seq), name('seen')));
-      actions.push(iconButton('edit', 'Edit', () => this.#edit(entry.seq), name('edit')));
-    }
+    if (mine) actions.push(iconButton('eye', 'Who has it', () => this.onSeen(entry.seq), name('seen')));
     if (mine || channel?.role === 'admin') {
+      actions.push(iconButton('edit', 'Edit', () => this.#edit(entry.seq), name('edit')));
       actions.push(iconButton('trash', 'Delete', () => this.#delete(entry.seq), name('delete')));
     }
     return actions;

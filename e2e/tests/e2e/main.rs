@@ -16,3 +16,4 @@ mod web_chat;
 mod web_dashboard;
 mod web_modules;
 mod web_page;
+mod web_sends;

@@ -141,6 +141,44 @@ async fn what_one_does_the_other_sees() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn admin_of_a_channel_changes_what_others_wrote() -> anyhow::Result<()> {
+    let world = World::start("web-admin", 1, 1).await?;
+    // John has created it.
+    world.open_channel("club").await?;
+    let john = opened(&world, "John", "/ui/club", 1).await?;
+    let mary = opened(&world, "Mary", "/ui/club", 2).await?;
+    say(&mary, "rude words").await?;
+    let rude = row(&john, "rude words").await?;
+    act(&john, &rude, "edit").await?;
+    john.eval("document.querySelector('.editor textarea').select() ?? true")
+        .await?;
+    john.keys(".editor textarea", &format!("kind words{ENTER}"))
+        .await?;
+    mary.read(&rude, "kind words").await?;
+    mary.read(&rude, "(edited by John)").await?;
+    act(&john, &rude, "delete").await?;
+    john.click(&format!("{rude} .actions [data-name=sure]"))
+        .await?;
+    mary.read(&rude, "This message was deleted.").await?;
+
+    // A member who is no admin is not offered it.
+    say(&john, "house rules").await?;
+    let rules = row(&mary, "house rules").await?;
+    mary.hover(&format!("{rules} .message-body")).await?;
+    mary.see(&format!("{rules} .actions [data-name=react]"))
+        .await?;
+    for action in ["edit", "delete"] {
+        mary.see_none(&format!("{rules} .actions [data-name={action}]"))
+            .await?;
+    }
+    for browser in [&john, &mary] {
+        assert_eq!(browser.console().await?, Vec::<String>::new());
+    }
+    drop((john, mary));
+    world.finish().await
+}
+
+#[tokio::test]
 async fn page_is_narrow_scrolls_back_and_loads_nothing_foreign() -> anyhow::Result<()> {
     let world = World::start("web-narrow", 1, 1).await?;
     let maths = world.channel("Maths").await?;
