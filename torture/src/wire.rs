@@ -187,6 +187,7 @@ impl WireLog {
             | ServerFrame::Goodbye(_)
             | ServerFrame::Receipt(_)
             | ServerFrame::Typing(_)
+            | ServerFrame::Added { .. }
             | ServerFrame::Presence(_)
             | ServerFrame::Unknown(_) => {}
         }

@@ -793,6 +793,9 @@ export class ChatModel {
       case 'direct':
         this.#onDirect(output);
         break;
+      case 'added':
+        this.#onAdded(output.channel);
+        break;
       case 'synced':
         if (output.channel === this.current) this.markRead();
         break;
@@ -810,6 +813,13 @@ export class ChatModel {
         break;
       default: // what the connection's state says already
     }
+  }
+
+  /** Somebody has added the person to a channel: it is listed and joined. */
+  async #onAdded(id) {
+    if (this.channels.get(id)?.is_member) return;
+    await this.refresh();
+    if (this.current === id) await this.open(id);
   }
 
   #onJoined(channel, { head, recovered, since }) {

@@ -303,6 +303,9 @@ export class Session {
         }
         this.outputs.push({ type: 'direct', channel, head: frame.head ?? null, with: frame.with });
         break;
+      case 'added':
+        this.outputs.push({ type: 'added', channel });
+        break;
       case 'goodbye':
         this.goodbye = { ...frame, at: now };
         this.outputs.push({ type: 'goodbye', reason: frame.reason });

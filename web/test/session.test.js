@@ -233,6 +233,13 @@ test('typing is said at most once in three seconds', () => {
   assert.equal(written(session, 3_000).length, 2);
 });
 
+test('a channel that one was added to is told, and joined by the page alone', () => {
+  const session = connected();
+  session.onFrame({ type: 'added', channel: C }, 1);
+  assert.deepEqual(outputs(session, 'added'), [{ type: 'added', channel: C }]);
+  assert.equal(session.nextFrame(2), null);
+});
+
 test('a direct channel that the server joined is one like any', () => {
   const session = connected();
   session.onFrame({ type: 'joined', channel: 'D000000007', head: 5, with: 'U2' }, 1);

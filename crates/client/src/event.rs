@@ -85,6 +85,12 @@ pub enum Event {
     /// The server joined this device to a direct channel by itself, from `head` on. From here on
     /// it is a channel like any that was joined: kept over reconnects until it is left.
     Direct(hubbub_protocol::Joined),
+    /// Somebody added the user to a channel (or another device of the user did): join it if it is
+    /// wanted. Live only: what is missed is in `GET /channels`.
+    Added {
+        /// The channel.
+        channel: ChannelId,
+    },
     /// A device came further in a direct channel, or another device of this user in any channel.
     /// Its cursors never go back here, whatever comes late. Live only: what is missed is in
     /// `GET /channels/{id}/receipts`.

@@ -408,6 +408,7 @@ impl Session {
                 self.event(Event::Goodbye(goodbye));
             }
             ServerFrame::Joined(joined) => self.on_joined(joined),
+            ServerFrame::Added { channel } => self.event(Event::Added { channel }),
             ServerFrame::Receipt(receipt) => {
                 let news = self.receipts.news(receipt);
                 news.into_iter().for_each(|r| self.event(Event::Receipt(r)));

@@ -49,6 +49,6 @@ pub use request::{
 };
 pub use server_frame::{
     Goodbye, Hello, JoinReply, Joined, MarkReply, MessageReply, ServerFrame, Typing, WatchReply,
-    left_frame, replay_frame, reply_error, reply_ok, synced_frame,
+    added_frame, left_frame, replay_frame, reply_error, reply_ok, synced_frame,
 };
 pub use text::{ReactionError, TextError, check_reaction, check_text};

@@ -158,6 +158,11 @@ pub fn left_frame(channel: ChannelId) -> String {
     format!(r#"{{"type":"left","channel":"{channel}"}}"#)
 }
 
+/// `added`: the user was added to a channel, and this socket does not listen to it yet.
+pub fn added_frame(channel: ChannelId) -> String {
+    format!(r#"{{"type":"added","channel":"{channel}"}}"#)
+}
+
 /// A frame of the server, as a client reads it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerFrame {
@@ -194,6 +199,11 @@ pub enum ServerFrame {
     /// This socket does not listen to the channel any more: the user was removed, or the server
     /// is not sure that they were not. A join with the cursor tells which.
     Left {
+        /// The channel.
+        channel: ChannelId,
+    },
+    /// The user was added to a channel that is no direct one; a device may want to join it.
+    Added {
         /// The channel.
         channel: ChannelId,
     },
@@ -245,6 +255,7 @@ impl ServerFrame {
                 (Some("replay"), Some(channel), _, Some(since)) => Self::Replay { channel, since },
                 (Some("synced"), Some(channel), Some(seq), _) => Self::Synced { channel, seq },
                 (Some("left"), Some(channel), ..) => Self::Left { channel },
+                (Some("added"), Some(channel), ..) => Self::Added { channel },
                 (Some("receipt"), ..) => Self::Receipt(serde_json::from_str(text)?),
                 (Some("typing"), ..) => Self::Typing(serde_json::from_str(text)?),
                 (Some("presence"), ..) => Self::Presence(serde_json::from_str(text)?),
@@ -321,6 +332,7 @@ mod tests {
                 ServerFrame::encode_tagged("joined", &joined),
                 ServerFrame::Joined(joined),
             ),
+            (added_frame(channel), ServerFrame::Added { channel }),
         ] {
             assert_eq!(
                 ServerFrame::decode(&text).expect("a frame"),

@@ -179,6 +179,29 @@ async fn admin_of_a_channel_changes_what_others_wrote() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn channel_that_somebody_adds_one_to_is_there_at_once() -> anyhow::Result<()> {
+    let world = World::start("web-added", 2, 1).await?;
+    let mary = opened(&world, "Mary", "/ui/Maths", 2).await?;
+    let http = world.http("John")?;
+    let hideout = http.create_channel(&World::new_private("hideout")).await?;
+    let mary_id = world.user("Mary").await?;
+    mary.see_none(".sidebar a[href^='/ui/hideout']").await?;
+    http.add_member(hideout.id, hubbub_client::Who::User(mary_id))
+        .await?;
+    mary.see(".sidebar a[href^='/ui/hideout']").await?;
+    // It is listened to: what is said there is counted.
+    let john = world.device("John").await?;
+    john.client.send(hideout.id, "psst")?.wait().await?;
+    mary.see(".sidebar a.unread[href^='/ui/hideout'] .badge")
+        .await?;
+    mary.click(".sidebar a[href^='/ui/hideout']").await?;
+    row(&mary, "psst").await?;
+    assert_eq!(mary.console().await?, Vec::<String>::new());
+    drop((john, mary));
+    world.finish().await
+}
+
+#[tokio::test]
 async fn page_is_narrow_scrolls_back_and_loads_nothing_foreign() -> anyhow::Result<()> {
     let world = World::start("web-narrow", 1, 1).await?;
     let maths = world.channel("Maths").await?;

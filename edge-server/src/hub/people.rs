@@ -6,14 +6,14 @@ use std::{collections::hash_map::Entry as MapEntry, sync::Arc};
 use bytes::Bytes;
 use hubbub_protocol::{
     BusChannel, ChannelId, ChannelLetter, CloseCode, ListeningSocket, PodId, PresenceEvent,
-    PresenceState, UserId, UserPresence, limits,
+    PresenceState, UserId, UserPresence, added_frame, limits,
 };
 
 use super::{
     Hub, Turn,
     state::{Entry, Gate, State},
 };
-use crate::{feed::SocketId, people::best};
+use crate::{feed::SocketId, people::best, wire::text_frame};
 
 /// A user without sockets is kept this long against churn, then `user-<id>` is unsubscribed.
 const USER_LINGER_MS: u64 = 1_000;
@@ -201,13 +201,14 @@ impl Hub {
     }
 
     /// The user was added to a channel; a direct one is joined once the store has confirmed it,
-    /// also by devices that left it.
+    /// also by devices that left it. Of another one the devices are told: which of those they
+    /// listen to is their choice.
     pub(crate) fn on_channel_added(&self, user: UserId, channel: ChannelId, turn: &mut Turn) {
-        if channel.letter != ChannelLetter::Direct {
-            return;
-        }
         let mut state = self.state.lock();
         let state = &mut *state;
+        if channel.letter != ChannelLetter::Direct {
+            return state.tell_added(user, channel, turn);
+        }
         for id in state.user_id_to_sockets.get(&user).into_iter().flatten() {
             if let Some(entry) = state.sockets.get_mut(id) {
                 entry.left.retain(|left| *left != channel);
@@ -284,6 +285,21 @@ impl Hub {
 }
 
 impl State {
+    /// News, and no record: it is dropped where there is little room. Counted as the channel's, so
+    /// that an eviction takes it out again.
+    fn tell_added(&self, user: UserId, channel: ChannelId, turn: &mut Turn) {
+        let frame = text_frame(added_frame(channel).as_bytes());
+        let of_user = self.user_id_to_sockets.get(&user).into_iter().flatten();
+        for entry in of_user.filter_map(|id| self.sockets.get(id)) {
+            let offered = entry
+                .socket
+                .with_outbox(|outbox| outbox.under_half() && outbox.offer_record(channel, &frame));
+            if offered {
+                turn.touch(&entry.socket);
+            }
+        }
+    }
+
     fn wants_directs(&self, user: UserId) -> bool {
         let of_user = self.user_id_to_sockets.get(&user).into_iter().flatten();
         let mut entries = of_user.filter_map(|id| self.sockets.get(id));

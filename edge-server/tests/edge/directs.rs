@@ -79,6 +79,33 @@ async fn every_device_of_both_is_joined_at_once_and_at_its_next_connection() -> 
 }
 
 #[tokio::test]
+async fn addition_to_a_named_channel_is_told_to_every_device_and_joins_none() -> anyhow::Result<()>
+{
+    let world = World::new("added").await?;
+    let pod = world.pod("edge-1", &[]).await?;
+    let bus = OnBus::start(&world).await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let mut phone = Client::connect(&pod, &mary.on("phone")).await?;
+    let mut tablet = Client::connect(&pod, &mary.on("tablet")).await?;
+    let mut johns = Client::connect(&pod, &john).await?;
+    world.until_followed(mary.id(), 1).await?;
+    let channel = world.channel(&[&mary, &john]).await?;
+    bus.tell(mary.id(), UserEvent::ChannelAdded { channel })
+        .await?;
+    for client in [&mut phone, &mut tablet] {
+        let frame = client.of_type("added").await?;
+        assert_eq!(frame, json!({ "type": "added", "channel": channel }));
+    }
+    // Who joins listens, the other devices do not.
+    phone.join(channel).await?;
+    johns.join(channel).await?;
+    johns.say(channel, "welcome").await?;
+    phone.hears("welcome").await?;
+    assert!(tablet.rest().await?.is_empty());
+    Ok(())
+}
+
+#[tokio::test]
 async fn announcement_that_was_lost_is_made_up_for_when_the_bus_is_back() -> anyhow::Result<()> {
     let world = World::new("direct_lost").await?;
     let pod = world.pod("edge-1", &[]).await?;
