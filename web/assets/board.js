@@ -10,6 +10,9 @@ const noTotals = () => ({ pods: 0, sockets: 0, channels: 0, messages_per_s: 0 })
 const byConnections = (a, b) =>
   b.connections - a.connections || String(a.channel).localeCompare(String(b.channel));
 
+/** `edge-2` before `edge-10`. */
+const byName = (a, b) => a.localeCompare(b, 'en', { numeric: true });
+
 /** Rows of channels that stand for many: of kinds that are not told one by one. */
 const isSum = (row) => row.channel === 'private' || row.channel === 'direct';
 
@@ -119,9 +122,9 @@ export class Board {
     return runs;
   }
 
-  /** Most sockets first. */
+  /** By name: a load balancer keeps them so even that by sockets they would change places all the time. */
   podRows() {
-    return [...this.pods.values()].sort((a, b) => b.sockets - a.sockets || a.pod.localeCompare(b.pod));
+    return [...this.pods.values()].sort((a, b) => byName(a.pod, b.pod));
   }
 
   /** Channels by connections, without the sums. */
@@ -133,6 +136,14 @@ export class Board {
   sumRows() {
     return [...this.channels.values()].filter(isSum).sort(byConnections);
   }
+}
+
+/** Where a person's sockets are: `edge-1 ×3, edge-2`. */
+export function podsText(pods) {
+  const counts = new Map();
+  for (const pod of pods) counts.set(pod, (counts.get(pod) ?? 0) + 1);
+  const rows = [...counts].sort(([a], [b]) => byName(a, b));
+  return rows.map(([pod, count]) => (count > 1 ? `${pod} ×${count}` : pod)).join(', ');
 }
 
 /** The end of a scale that holds `most`: 1, 2 or 5 times a power of ten. */

@@ -2,7 +2,7 @@
 
 import { Api } from './api.js';
 import { Auth } from './auth.js';
-import { Board } from './board.js';
+import { Board, podsText } from './board.js';
 import { Chart, bar } from './chart.js';
 import { signInPage } from './dialogs.js';
 import { avatar, counted, countText, h, iconButton, patch, replace, timeText } from './dom.js';
@@ -339,7 +339,7 @@ class Dashboard {
       people,
       [...byUser].map(([id, pods]) => {
         const user = this.#user(id);
-        const make = () => h('li', { 'data-user': id }, avatar(user, 'small'), h('span', { class: 'name' }, user.name), h('span', { class: 'muted' }, pods.join(', ')));
+        const make = () => h('li', { 'data-user': id }, avatar(user, 'small'), h('span', { class: 'name' }, user.name), h('span', { class: 'muted' }, podsText(pods)));
         return { key: id, sign: JSON.stringify([user, pods]), make };
       }),
     );

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Board, niceTop } from '../assets/board.js';
+import { Board, niceTop, podsText } from '../assets/board.js';
 import { EventParser, EventStream } from '../assets/events.js';
 import { seeded } from '../testing/random.js';
 
@@ -40,6 +40,14 @@ test('changes are put on top of the snapshot, and a new snapshot replaces all', 
   assert.deepEqual([board.totals.sockets, board.more, board.complete], [9, 3, false]);
   board.apply(snapshot({ totals: totals(1), pods: [pod('edge-3', 1)], channels: [] }));
   assert.deepEqual([board.podRows().length, board.channelRows().length, board.complete], [1, 0, true]);
+});
+
+test('pods keep their places, and somebody is told to be on each once', () => {
+  const board = new Board();
+  board.apply(snapshot({ totals: totals(5), pods: [pod('edge-10', 3), pod('edge-2', 2), pod('edge-1', 2)], channels: [] }));
+  assert.deepEqual(board.podRows().map((row) => row.pod), ['edge-1', 'edge-2', 'edge-10']);
+  assert.equal(podsText(['edge-10', 'edge-2', 'edge-10', 'edge-1']), 'edge-1, edge-2, edge-10 ×2');
+  assert.equal(podsText([]), '');
 });
 
 test('rows that stand for many are told apart', () => {
