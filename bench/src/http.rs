@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// One answer may take this long.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -128,6 +128,53 @@ pub async fn load(
         bytes += done.context("a connection's task")??;
     }
     Ok(bytes)
+}
+
+/// An answer and how long it took.
+#[derive(Debug)]
+pub struct Answer {
+    /// From the first byte of the request to the last one of the answer.
+    pub took: Duration,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+/// Asks one thing `count` times, over `connections` that are all open before the first question,
+/// one at a time on each.
+///
+/// # Errors
+/// When an answer is no 200.
+pub async fn timed(
+    addr: SocketAddr,
+    connections: usize,
+    count: usize,
+    request: &[u8],
+) -> Result<Vec<Answer>> {
+    let mut open = Vec::new();
+    for _ in 0..connections {
+        open.push(Connection::open(addr).await?);
+    }
+    let mut tasks = JoinSet::new();
+    for (number, mut connection) in open.into_iter().enumerate() {
+        let request = request.to_vec();
+        tasks.spawn(async move {
+            let mut answers = Vec::new();
+            for _ in (number..count).step_by(connections) {
+                let begun = Instant::now();
+                let body = connection.ask(&request).await?;
+                answers.push(Answer {
+                    took: begun.elapsed(),
+                    body: connection.buffer[body].to_vec(),
+                });
+            }
+            anyhow::Ok(answers)
+        });
+    }
+    let mut answers = Vec::new();
+    while let Some(done) = tasks.join_next().await {
+        answers.extend(done.context("a connection's task")??);
+    }
+    Ok(answers)
 }
 
 #[cfg(test)]

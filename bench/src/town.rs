@@ -41,8 +41,22 @@ const ENV: [(&str, &str); 8] = [
     ("HUBBUB_MAX_SOCKETS_PER_USER", "10000"),
 ];
 
-/// A system: two edges, an API server, a consumer, HAProxy, Redis, Kafka and Postgres as they are
-/// by default, on disk and durable. Publishers use the first edge and listeners the second, so
+/// How many servers of each kind.
+#[derive(Debug, Clone, Copy)]
+pub struct Size {
+    /// Edge servers.
+    pub edges: usize,
+    /// API servers.
+    pub apis: usize,
+}
+
+impl Size {
+    /// Of most benchmarks.
+    pub const USUAL: Self = Self { edges: 2, apis: 1 };
+}
+
+/// A system: edges and API servers (of the usual size two and one), a consumer, HAProxy, Redis,
+/// Kafka and Postgres as they are by default, on disk and durable. Publishers use the first edge and listeners the second, so
 /// that a message goes the whole way and the second edge does nothing but deliver.
 #[derive(Debug)]
 pub struct Town {
@@ -62,12 +76,12 @@ impl Town {
     ///
     /// # Errors
     /// When something does not start.
-    pub async fn start(servers: &Path, dir: &Path) -> Result<Self> {
+    pub async fn start(servers: &Path, dir: &Path, size: Size) -> Result<Self> {
         hubbub_service::config::check_nofile(EDGE_FILES)?;
         std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
         let mut options = Options::standard(&dir.join("stack"), servers);
         options.ports = Ports::Free;
-        options.apis = 1;
+        (options.edges, options.apis) = (size.edges, size.apis);
         options.seed = false;
         let env = ENV.map(|(key, value)| (key.to_owned(), value.to_owned()));
         options.env.extend(env);

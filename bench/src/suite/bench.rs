@@ -7,7 +7,7 @@ use crate::peers::{self, Peer, Settings};
 use crate::process::Whose;
 use crate::program::Program;
 use crate::results::{Row, Verdict};
-use crate::town::Town;
+use crate::town::{Size, Town};
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use serde_json::Value;
@@ -102,12 +102,23 @@ impl Bench {
     /// When it does not start.
     pub async fn town(&mut self) -> Result<&mut Town> {
         if self.town.is_none() {
-            self.started += 1;
-            self.say("starting Hubbub");
-            let dir = self.dir.join(format!("town-{}", self.started));
-            self.town = Some(Box::pin(Town::start(&self.servers, &dir)).await?);
+            return self.town_of(Size::USUAL).await;
         }
-        Ok(self.town.as_mut().expect("it was started just now"))
+        Ok(self.town.as_mut().expect("it runs"))
+    }
+
+    /// A new Hubbub of another size, with nothing in it; the one that runs is ended. To be left
+    /// behind by who asked for it.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub async fn town_of(&mut self, size: Size) -> Result<&mut Town> {
+        self.leave_town().await;
+        self.started += 1;
+        self.say("starting Hubbub");
+        let dir = self.dir.join(format!("town-{}", self.started));
+        let town = Box::pin(Town::start(&self.servers, &dir, size)).await?;
+        Ok(self.town.insert(town))
     }
 
     /// The Hubbub that [`Bench::town`] started.

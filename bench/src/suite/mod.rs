@@ -20,6 +20,7 @@ mod b8_idle_cpu;
 mod b9_connects;
 mod bench;
 mod fan_out;
+mod live;
 mod memory;
 mod resume;
 mod sweep;
@@ -73,11 +74,13 @@ pub enum Benchmark {
     Sweep,
     /// Thousands that resume at once.
     Resume,
+    /// The dashboard, and who listens.
+    Live,
 }
 
 impl Benchmark {
     /// All of them, in the order of the suite.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::B1,
         Self::B2,
         Self::B6,
@@ -98,6 +101,7 @@ impl Benchmark {
         Self::B27,
         Self::Sweep,
         Self::Resume,
+        Self::Live,
     ];
 
     /// As on the command line.
@@ -124,6 +128,7 @@ impl Benchmark {
             Self::B27 => "B27",
             Self::Sweep => "sweep",
             Self::Resume => "resume",
+            Self::Live => "live",
         }
     }
 
@@ -151,6 +156,9 @@ impl Benchmark {
             Self::B27 => "allocations a delivery and a message",
             Self::Sweep => "the sweep with 10, 10,000 and 100,000 open feeds, idle and busy",
             Self::Resume => "5,000 sockets resume at once: questions to the store, time",
+            Self::Live => {
+                "the dashboard and who listens, on four edges: time to the picture, quiet"
+            }
         }
     }
 
@@ -187,6 +195,7 @@ impl Benchmark {
             Self::B27 => Box::pin(b27_allocations::run(bench)).await,
             Self::Sweep => Box::pin(sweep::run(bench)).await,
             Self::Resume => Box::pin(resume::run(bench)).await,
+            Self::Live => Box::pin(live::run(bench)).await,
         }
     }
 }
