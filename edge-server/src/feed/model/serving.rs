@@ -16,6 +16,9 @@ use super::{
     world::{CONSUMERS, Outcome, World},
 };
 
+/// How often a message is read from the bus together with the one before it.
+const READ_TOGETHER_PERCENT: usize = 70;
+
 impl World {
     pub(super) fn new_edge(&self, edges: usize) -> Edge {
         let mut sweeper = Sweeper::new(PARTITIONS);
@@ -93,14 +96,32 @@ impl World {
         for at in 0..publishers {
             let publisher = (first + at) % publishers;
             if let Some(event) = self.edges[edge].inbox[publisher].pop_front() {
-                return self.deliver_event(edge, event);
+                let more = self.of_the_same_burst(edge, publisher, &event);
+                return self.deliver_event(edge, event, more);
             }
         }
         Ok(())
     }
 
-    pub(super) fn deliver_event(&mut self, edge: usize, event: Event) -> Outcome {
-        self.tell(|_| format!("edge {edge} receives {event:?}"));
+    /// Messages of the same channel that come right behind a message and are read with it.
+    fn of_the_same_burst(&mut self, edge: usize, publisher: usize, first: &Event) -> Vec<Seq> {
+        let mut more = Vec::new();
+        let Event::Message { channel, .. } = first else {
+            return more;
+        };
+        let queue = &mut self.edges[edge].inbox[publisher];
+        while let Some(Event::Message { channel: next, seq }) = queue.front()
+            && next == channel
+            && self.random.chance(READ_TOGETHER_PERCENT)
+        {
+            more.push(*seq);
+            queue.pop_front();
+        }
+        more
+    }
+
+    fn deliver_event(&mut self, edge: usize, event: Event, more: Vec<Seq>) -> Outcome {
+        self.tell(|_| format!("edge {edge} receives {event:?} and with it {more:?}"));
         let channel = match &event {
             Event::Message { channel, .. } => *channel,
             Event::Stored(stored) => channel_of(stored.channel.number()),
@@ -109,10 +130,13 @@ impl World {
         self.confirm(edge, channel)?;
         match event {
             Event::Message { channel, seq } => {
-                let record = self.store.record(channel, seq).expect("it was appended");
-                let frame = self.store.frame(channel, seq, record.number);
+                let frame = |seq| {
+                    let record = self.store.record(channel, seq).expect("it was appended");
+                    self.store.frame(channel, seq, record.number)
+                };
+                let burst: Vec<_> = [seq].into_iter().chain(more).map(frame).collect();
                 self.with_feed(edge, channel, Cause::Feed, |feed, out| {
-                    feed.message(frame, out);
+                    feed.messages(&burst, out);
                 })
             }
             Event::Stored(stored) => self.with_feed(edge, channel, Cause::Feed, |feed, out| {
