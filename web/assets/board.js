@@ -1,5 +1,7 @@
 // What the dashboard knows: the events of GET /api/events put together. No I/O, no page.
 
+import { countText } from './dom.js';
+
 /** Seconds that the charts show. */
 export const SECONDS = 120;
 /** Records of the chosen channel that are kept. */
@@ -144,6 +146,13 @@ export function podsText(pods) {
   for (const pod of pods) counts.set(pod, (counts.get(pod) ?? 0) + 1);
   const rows = [...counts].sort(([a], [b]) => byName(a, b));
   return rows.map(([pod, count]) => (count > 1 ? `${pod} ×${count}` : pod)).join(', ');
+}
+
+/** How many listen to the chosen channel, and which pods have not said. */
+export function listenText({ listeners, more, complete, missing }) {
+  const count = listeners.length + (more ?? 0);
+  const sockets = count === 1 ? '1 socket listens now.' : `${countText(count)} sockets listen now.`;
+  return complete ? sockets : `${sockets} No answer from ${missing.join(', ')}.`;
 }
 
 /** The end of a scale that holds `most`: 1, 2 or 5 times a power of ten. */

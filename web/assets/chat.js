@@ -3,7 +3,7 @@
 import { Auth } from './auth.js';
 import { ChatModel } from './chat-model.js';
 import { channelDialog, personDialog, profileDialog, seenDialog, signInPage } from './dialogs.js';
-import { h, icon, iconButton, replace } from './dom.js';
+import { h, icon, iconButton, replace, roomOf } from './dom.js';
 import { Composer } from './view-composer.js';
 import { LogView } from './view-log.js';
 import { membersText, PeopleView, Side, ThreadView } from './view-side.js';
@@ -160,7 +160,7 @@ class Page {
   async #follow() {
     const { model } = this;
     const path = location.pathname;
-    const segment = decodeURIComponent(path.split('/')[2] ?? '');
+    const segment = roomOf(path);
     const sections = model.sections();
     const first = sections.channels[0] ?? sections.direct[0] ?? sections.others[0] ?? null;
     const channel = segment === '' ? first : await model.seek(segment);

@@ -2,7 +2,7 @@
 
 import { Api } from './api.js';
 import { Auth } from './auth.js';
-import { Board, podsText } from './board.js';
+import { Board, listenText, podsText } from './board.js';
 import { Chart, bar } from './chart.js';
 import { signInPage } from './dialogs.js';
 import { avatar, counted, countText, h, iconButton, patch, replace, timeText } from './dom.js';
@@ -328,9 +328,7 @@ class Dashboard {
     for (const one of live?.listeners ?? []) {
       byUser.set(one.user, [...(byUser.get(one.user) ?? []), one.pod]);
     }
-    note.textContent = live
-      ? `${counted((live.listeners.length ?? 0) + (live.more ?? 0), 'socket')} listen now.${live.complete ? '' : ` No answer from ${live.missing.join(', ')}.`}`
-      : 'Asking who is here…';
+    note.textContent = live ? listenText(live) : 'Asking who is here…';
     let wrong = '';
     if (board.left) wrong = 'You are no member of this channel any more.';
     else if (board.missed) wrong = 'Some of what passed is missing here.';

@@ -195,3 +195,13 @@ export function dayText(ms, now = Date.now()) {
 export const countText = (n) => new Intl.NumberFormat().format(n);
 /** "1 message", "2 messages". */
 export const counted = (n, one, many = `${one}s`) => `${countText(n)} ${n === 1 ? one : many}`;
+
+/** The room that a path of the page names, `''` without one; a malformed one is taken as it stands. */
+export function roomOf(path) {
+  const segment = path.split('/')[2] ?? '';
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 
-import { Board, niceTop, podsText } from '../assets/board.js';
+import { Board, listenText, niceTop, podsText } from '../assets/board.js';
 import { EventParser, EventStream } from '../assets/events.js';
 import { seeded } from '../testing/random.js';
 
@@ -48,6 +48,17 @@ test('pods keep their places, and somebody is told to be on each once', () => {
   assert.deepEqual(board.podRows().map((row) => row.pod), ['edge-1', 'edge-2', 'edge-10']);
   assert.equal(podsText(['edge-10', 'edge-2', 'edge-10', 'edge-1']), 'edge-1, edge-2, edge-10 ×2');
   assert.equal(podsText([]), '');
+});
+
+test('who listens is said in words', () => {
+  const one = { socket: 's1', user: 1, device: 'd', pod: 'edge-1' };
+  const live = { channel: 'C1', listeners: [one], more: 0, complete: true, missing: [] };
+  assert.equal(listenText(live), '1 socket listens now.');
+  assert.equal(listenText({ ...live, listeners: [] }), '0 sockets listen now.');
+  assert.equal(
+    listenText({ ...live, more: 1_999, complete: false, missing: ['edge-2', 'edge-3'] }),
+    '2,000 sockets listen now. No answer from edge-2, edge-3.',
+  );
 });
 
 test('rows that stand for many are told apart', () => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
 
-import { avatar, h, linked, patch } from '../assets/dom.js';
+import { avatar, h, linked, patch, roomOf } from '../assets/dom.js';
 import { withElements } from '../testing/elements.js';
 
 beforeEach(withElements);
@@ -51,4 +51,9 @@ test('a picture is asked of our own server alone', () => {
   for (const own of ['/pictures/a.png', '/', 'data:image/png;base64,AA==']) assert.ok(isShown(own), own);
   const strangers = ['//evil.example/x.png', '/\\evil.example/x.png', '/\t/evil.example', '/a\n', '/\r\n/e', 'https://evil.example'];
   for (const other of strangers) assert.ok(!isShown(other), JSON.stringify(other));
+});
+
+test('an address names a room, or nothing that a server would know', () => {
+  const rooms = { '/ui': '', '/ui/Maths': 'Maths', '/ui/caf%C3%A9': 'café', '/ui/%E0%A4%A': '%E0%A4%A' };
+  for (const [path, room] of Object.entries(rooms)) assert.equal(roomOf(path), room);
 });
