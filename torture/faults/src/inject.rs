@@ -219,13 +219,12 @@ async fn act(scene: Arc<Scene>, fault: Fault, began: Instant) {
         }
     };
     drop(turn);
+    // One that failed was undone, too.
+    (scene.record)(Event::FaultEnded {
+        number: fault.number,
+    });
     match performed {
-        Ok(()) => {
-            (scene.record)(Event::FaultEnded {
-                number: fault.number,
-            });
-            scene.outcome.lock().ended += 1;
-        }
+        Ok(()) => scene.outcome.lock().ended += 1,
         Err(error) => scene.fail(format!("{error:#}")),
     }
     // What is noticed in the moments after it still counts, and the totals are told.

@@ -29,9 +29,20 @@ const AFTER_HEAL_US: u64 = 3_000_000;
 /// What a recipient's device had, and since when it listened.
 #[derive(Debug, Default)]
 struct Recipient {
-    /// Of its first join.
-    joined: Option<Point>,
+    /// Of its first join and of each that did not go on from a cursor, with its time: what lies
+    /// before, the device reads from history.
+    joined: Vec<(u64, Point)>,
+    /// The last of them is its last join, and its point may follow.
+    learns: bool,
     had: HashMap<u32, u64>,
+}
+
+impl Recipient {
+    /// Where it began to listen for the last time before `at`, as far as that is known.
+    fn start(&self, at: u64) -> Option<u64> {
+        let joined = self.joined.iter().filter(|(joined, _)| *joined <= at);
+        joined.filter_map(|(_, point)| point.get()).max()
+    }
 }
 
 /// The marks of one device in one channel.
@@ -123,11 +134,16 @@ fn recipients(index: &Index) -> ByDevice<Recipient> {
         for fact in &stream.facts {
             match fact.what {
                 What::Joined(join) => {
-                    let first = Point::of(&stream.joins[join as usize]);
-                    recipient.joined.get_or_insert(first);
+                    let join = &stream.joins[join as usize];
+                    recipient.learns = !join.goes_on() || recipient.joined.is_empty();
+                    if recipient.learns {
+                        recipient.joined.push((fact.at, Point::of(join)));
+                    }
                 }
                 What::Replay(_) | What::Synced(_) => {
-                    if let Some(point) = &mut recipient.joined {
+                    if let Some((_, point)) = recipient.joined.last_mut()
+                        && recipient.learns
+                    {
                         point.learn(fact);
                     }
                 }
@@ -152,8 +168,7 @@ fn had(
     let Some(row) = index.row_at(channel, seq) else {
         return;
     };
-    let start = recipient.joined.and_then(|point| point.get());
-    if start.is_some_and(|start| seq <= start) {
+    if recipient.start(told).is_some_and(|start| seq <= start) {
         return;
     }
     findings.checked(A12, 1);

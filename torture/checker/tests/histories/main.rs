@@ -9,6 +9,7 @@ mod dice;
 mod due;
 mod feed;
 mod finals;
+mod marks;
 mod names;
 mod script;
 mod world;

@@ -58,7 +58,11 @@ pub(super) async fn lose_some(deed: &Deed<'_>) -> Result<()> {
             Ok(()) => armed += 1,
             // Another fault has it just now.
             Err(error) if !service.is_ready().await => tracing::debug!("left out: {error:#}"),
-            Err(error) => return Err(error),
+            // It was frozen, and has thawed in between.
+            Err(_) => {
+                deed.failpoint(service, name, action).await?;
+                armed += 1;
+            }
         }
     }
     ensure!(armed > 0, "none of {} could be told", deed.fault.target);
