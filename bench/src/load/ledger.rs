@@ -1,3 +1,5 @@
+use std::ops::Range;
+
 use anyhow::{Context, bail, ensure};
 use hdrhistogram::Histogram;
 
@@ -62,8 +64,9 @@ pub(super) struct Ledger {
     listeners: Vec<[u64; 2]>,
     /// Per socket and channel of it.
     tracks: Vec<Track>,
-    /// As `tracks`: whether repetitions were announced.
-    replaying: Vec<bool>,
+    /// As `tracks`: the numbers that may come again. A `replay` announces all that had come, each
+    /// once and in order, over as many pages as it takes.
+    repeats: Vec<Range<u32>>,
     pub(super) brisk: Counts,
     pub(super) slow: Counts,
     pub(super) latency: Histogram<u64>,
@@ -100,7 +103,7 @@ impl Ledger {
             tracks: std::iter::repeat_with(Track::default)
                 .take(tracks)
                 .collect(),
-            replaying: vec![false; tracks],
+            repeats: vec![0..0; tracks],
             brisk: Counts::default(),
             slow: Counts::default(),
             latency: histogram(),
@@ -177,7 +180,8 @@ impl Ledger {
                 counts.delivered += 1;
                 counts.misordered += 1;
             }
-            Seen::Again if self.replaying[at] => {
+            Seen::Again if self.repeats[at].contains(&number) => {
+                self.repeats[at].start = number + 1;
                 counts.repeated += 1;
                 return Ok(());
             }
@@ -244,10 +248,11 @@ impl Ledger {
         !self.acks.is_empty()
     }
 
-    /// Notes that a socket's channel may (or may no more) bring what it brought before.
-    pub(super) fn replay(&mut self, socket: usize, channel: usize, on: bool) {
+    /// Notes that a socket's channel may bring again what it has brought.
+    pub(super) fn replay(&mut self, socket: usize, channel: usize) {
         if let Some(place) = self.layout.place(socket, channel) {
-            self.replaying[socket * self.layout.joins + place] = on;
+            let at = socket * self.layout.joins + place;
+            self.repeats[at] = 0..self.tracks[at].next();
         }
     }
 
@@ -368,11 +373,12 @@ mod tests {
         };
         assert_eq!(ledger.brisk, expected);
         ledger.check().unwrap();
-        ledger.replay(1, 0, true);
-        ledger.deliver(1, header(0), 9).unwrap();
-        ledger.replay(1, 0, false);
-        ledger.deliver(1, header(1), 9).unwrap();
-        assert_eq!((ledger.brisk.repeated, ledger.brisk.duplicated), (1, 2));
+        // What was announced comes again once, in order; 1 is then doubled.
+        ledger.replay(1, 0);
+        for index in [1, 2, 1] {
+            ledger.deliver(1, header(index), 9).unwrap();
+        }
+        assert_eq!((ledger.brisk.repeated, ledger.brisk.duplicated), (2, 2));
         // One lost and one doubled must not cancel each other out.
         assert!(!ledger.complete());
     }

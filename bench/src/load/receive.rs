@@ -117,7 +117,6 @@ impl Client {
             Event::Joined => self.step(at),
             Event::Synced(name) => {
                 let channel = self.joined_channel(at, name)?;
-                self.ledger.replay(at, channel.1, false);
                 let synced = &mut self.synced[at * self.layout.joins + channel.0];
                 if std::mem::replace(synced, true) {
                     Ok(())
@@ -127,7 +126,7 @@ impl Client {
             }
             Event::Replay(name) => {
                 let channel = self.joined_channel(at, name)?;
-                self.ledger.replay(at, channel.1, true);
+                self.ledger.replay(at, channel.1);
                 Ok(())
             }
             Event::Say(bytes) => self.say(at, self.args.dialect.opcode(), bytes),

@@ -47,6 +47,11 @@ impl Track {
         Seen::Late
     }
 
+    /// One above the highest that has come.
+    pub(super) fn next(&self) -> u32 {
+        self.next
+    }
+
     /// How many of the messages below `end` have not come.
     pub(super) fn missing(&self, end: u32) -> u64 {
         let holes = self
