@@ -1,6 +1,6 @@
 // What the dashboard knows: the events of GET /api/events put together. No I/O, no page.
 
-import { countText } from './dom.js';
+import { counted } from './dom.js';
 
 /** Seconds that the charts show. */
 export const SECONDS = 120;
@@ -151,7 +151,7 @@ export function podsText(pods) {
 /** How many listen to the chosen channel, and which pods have not said. */
 export function listenText({ listeners, more, complete, missing }) {
   const count = listeners.length + (more ?? 0);
-  const sockets = count === 1 ? '1 socket listens now.' : `${countText(count)} sockets listen now.`;
+  const sockets = `${counted(count, 'socket')} ${count === 1 ? 'listens' : 'listen'} now.`;
   return complete ? sockets : `${sockets} No answer from ${missing.join(', ')}.`;
 }
 
