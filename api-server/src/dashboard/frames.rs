@@ -117,14 +117,17 @@ impl Dashboard {
         let (users, newest, private) = {
             let state = self.shared.state.lock();
             let names = self.shared.names.lock();
-            let users: HashSet<UserId> = state.viewers.values().copied().collect();
+            let users: HashSet<UserId> = state.viewers.values().map(|looks| looks.user).collect();
             (users, state.newest, private_channels(&state, &names))
         };
         let users: Vec<UserId> = users.into_iter().collect();
         let as_of = Instant::now();
         let read = timeout(ACCESS_WITHIN, self.memberships(&users, &private)).await;
         // Without an answer private channels are shown to nobody, and all else to everybody.
-        let access = read.unwrap_or_default();
+        let access = read.unwrap_or_else(|_| {
+            tracing::debug!("read memberships for the dashboard: no answer in time");
+            HashSet::new()
+        });
         let state = self.shared.state.lock();
         let names = self.shared.names.lock();
         Frame {

@@ -15,7 +15,7 @@ mod view;
 mod watch;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -29,7 +29,7 @@ use hubbub_protocol::{
     BusChannel, ChannelId, DashboardEvent, ErrorBody, ErrorCode, PodId, Snapshot, UserId,
 };
 use hubbub_store::Store;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     sync::{Notify, watch as latest},
     time::Instant,
@@ -93,30 +93,30 @@ struct State {
     /// When the bus was last lost: for the length of a lease a listing says nothing.
     lost: Option<Instant>,
     /// Who looks, by number.
-    viewers: BTreeMap<u64, UserId>,
-    streams: usize,
-    streams_of: HashMap<UserId, usize>,
+    viewers: BTreeMap<u64, Looks>,
     /// The number of the viewer who came last.
     newest: u64,
+}
+
+/// Who looks, and how.
+struct Looks {
+    user: UserId,
+    /// For as long as they like, and not at one page.
+    is_stream: bool,
 }
 
 /// Somebody looks, for as long as this is here.
 pub(crate) struct Viewer {
     dashboard: Dashboard,
     number: u64,
-    is_stream: bool,
 }
 
 impl Drop for Viewer {
     fn drop(&mut self) {
         let shared = &self.dashboard.shared;
         let mut state = shared.state.lock();
-        if let Some(user) = state.viewers.remove(&self.number)
-            && self.is_stream
-        {
-            state.ended(user);
-        }
-        shared.metrics.streams.set(state.streams as u64);
+        state.viewers.remove(&self.number);
+        shared.metrics.streams.set(state.streams().count() as u64);
         let was_last = state.viewers.is_empty();
         drop(state);
         if was_last {
@@ -126,35 +126,25 @@ impl Drop for Viewer {
 }
 
 impl State {
-    /// A stream begins, where there is a place for it.
-    fn begins(&mut self, user: UserId) -> Result<(), ErrorBody> {
-        let refused = |message: &str, limit: usize| {
-            let error = ErrorBody::new(ErrorCode::Overloaded, message);
-            Err(error.limit(limit as u64).retry_after_ms(RETRY_AFTER_MS))
-        };
-        if self.streams >= STREAMS {
-            return refused("too many look at the dashboard here", STREAMS);
-        }
-        let own = self.streams_of.entry(user).or_default();
-        if *own >= STREAMS_OF_USER {
-            return refused(
-                "you look at the dashboard here too many times",
-                STREAMS_OF_USER,
-            );
-        }
-        *own += 1;
-        self.streams += 1;
-        Ok(())
+    /// The users of the streams, each as often as they have one.
+    fn streams(&self) -> impl Iterator<Item = UserId> {
+        let streams = self.viewers.values().filter(|looks| looks.is_stream);
+        streams.map(|looks| looks.user)
     }
 
-    fn ended(&mut self, user: UserId) {
-        self.streams -= 1;
-        if let Some(own) = self.streams_of.get_mut(&user) {
-            *own -= 1;
-            if *own == 0 {
-                self.streams_of.remove(&user);
-            }
-        }
+    /// Whether there is a place for one more stream.
+    fn has_place(&self, user: UserId) -> Result<(), ErrorBody> {
+        let of_user = self.streams().filter(|other| *other == user).count();
+        let (message, limit) = if self.streams().count() >= STREAMS {
+            ("too many look at the dashboard here", STREAMS)
+        } else if of_user >= STREAMS_OF_USER {
+            let message = "you look at the dashboard here too many times";
+            (message, STREAMS_OF_USER)
+        } else {
+            return Ok(());
+        };
+        let error = ErrorBody::new(ErrorCode::Overloaded, message);
+        Err(error.limit(limit as u64).retry_after_ms(RETRY_AFTER_MS))
     }
 }
 
@@ -192,35 +182,31 @@ impl Dashboard {
 
     /// Somebody opens a stream.
     pub(crate) fn stream(&self, user: UserId) -> Result<Viewer, ErrorBody> {
-        let began = self.shared.state.lock().begins(user);
-        match began {
-            Ok(()) => Ok(self.view(user, true)),
-            Err(error) => {
-                self.shared.metrics.streams_refused.inc();
-                Err(error)
-            }
+        let state = self.shared.state.lock();
+        if let Err(error) = state.has_place(user) {
+            self.shared.metrics.streams_refused.inc();
+            return Err(error);
         }
+        Ok(self.view(state, user, true))
     }
 
     /// Somebody asks for a page.
     pub(crate) fn glance(&self, user: UserId) -> Viewer {
-        self.view(user, false)
+        self.view(self.shared.state.lock(), user, false)
     }
 
-    fn view(&self, user: UserId, is_stream: bool) -> Viewer {
+    fn view(&self, mut state: MutexGuard<'_, State>, user: UserId, is_stream: bool) -> Viewer {
         let shared = &self.shared;
-        let mut state = shared.state.lock();
         state.newest += 1;
         let number = state.newest;
-        state.viewers.insert(number, user);
-        shared.metrics.streams.set(state.streams as u64);
+        state.viewers.insert(number, Looks { user, is_stream });
+        shared.metrics.streams.set(state.streams().count() as u64);
         drop(state);
         shared.wanted.notify_one();
         shared.look.notify_one();
         Viewer {
             dashboard: self.clone(),
             number,
-            is_stream,
         }
     }
 
