@@ -116,8 +116,9 @@ struct Wire<'a> {
     fed: Vec<u32>,
     /// Counts joins, over all streams.
     join: u32,
-    /// The join's pages are over.
-    attached: bool,
+    /// The head that the join was answered with. The feed knows the ids of what is above it; the
+    /// rest came in pages, and may have been there before the feed.
+    head: u64,
     connection: u32,
     /// The cursor of the join or replay in force.
     cursor: u64,
@@ -132,7 +133,7 @@ fn wire(index: &Index, findings: &mut Findings) {
         shadow: HashMap::new(),
         fed: vec![0; index.messages.len()],
         join: 0,
-        attached: false,
+        head: u64::MAX,
         connection: 0,
         cursor: 0,
     };
@@ -145,9 +146,9 @@ fn wire(index: &Index, findings: &mut Findings) {
             }
             match fact.what {
                 What::Joined(join) => {
-                    wire.joined(stream.joins[join as usize].point().unwrap_or(0));
+                    let join = &stream.joins[join as usize];
+                    wire.joined(join.point().unwrap_or(0), join.head.unwrap_or(0));
                 }
-                What::Synced(_) => wire.attached = true,
                 What::Replay(since) => {
                     wire.cursor = wire.cursor.min(since);
                     wire.floors.allow_above(since);
@@ -168,15 +169,15 @@ impl Wire<'_> {
         self.floors.restart();
         self.others.clear();
         self.connection = connection;
-        self.joined(0);
+        self.joined(0, u64::MAX);
     }
 
-    fn joined(&mut self, cursor: u64) {
+    fn joined(&mut self, cursor: u64, head: u64) {
         self.cursor = cursor;
         self.floors.allow_above(cursor);
         self.shadow.clear();
         self.join += 1;
-        self.attached = false;
+        self.head = head;
     }
 
     fn came(&mut self, stream: &Stream, at: u64, message: u32, seq: u64, findings: &mut Findings) {
@@ -208,7 +209,7 @@ impl Wire<'_> {
         }
         *mark = self.floors.epoch();
         if is_kept {
-            if self.attached {
+            if seq > self.head {
                 self.fed[message as usize] = self.join;
             }
             return;

@@ -3,6 +3,7 @@
 
 mod anomalies;
 mod changes;
+mod copies;
 mod delivery;
 mod devices;
 mod dice;

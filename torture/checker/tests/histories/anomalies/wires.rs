@@ -77,14 +77,11 @@ pub(super) fn replayed_from_too_low(made: &mut Made) -> Option<()> {
 pub(super) fn shadow_after_its_row(made: &mut Made) -> Option<()> {
     let shadows = made.shadows();
     let rows = made.rows();
-    let attached = |made: &Made, place: usize| {
+    let came_through_the_feed = |made: &Made, place: usize, seq: Seq| {
         let join = made.join_before(place);
-        join.is_some_and(|join| {
-            let stream = super::made::stream_of(&made.entries[place].event);
-            made.entries[join..place].iter().any(|e| {
-                matches!(e.event, Event::Synced { .. })
-                    && super::made::stream_of(&e.event) == stream
-            })
+        join.is_some_and(|join| match made.entries[join].event {
+            Event::Joined { head, .. } => head.is_none_or(|head| seq > head),
+            _ => false,
         })
     };
     let mut found = Vec::new();
@@ -95,7 +92,7 @@ pub(super) fn shadow_after_its_row(made: &mut Made) -> Option<()> {
             && rows
                 .iter()
                 .any(|r| r.id == record.id && r.seq == record.seq)
-            && attached(made, place)
+            && came_through_the_feed(made, place, record.seq)
         {
             found.push((place, shadow.seq));
         }
