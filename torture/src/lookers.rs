@@ -110,10 +110,9 @@ pub async fn look_at_the_end(
             }
         };
         quiet.compare(steady, looker).await?;
-        quiet.until_watchers(0).await?;
-    }
-    for (pod, watchers) in quiet.until_watchers(0).await? {
-        recorder.record(Event::Watched { pod, watchers });
+        for (pod, watchers) in quiet.until_watchers(0).await? {
+            recorder.record(Event::Watched { pod, watchers });
+        }
     }
     Ok(())
 }
