@@ -28,6 +28,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// To write a refusal, and for the client to close.
 const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
+/// What the kernel takes for a client beyond what is on its way. Left to itself it takes megabytes
+/// for each that reads slowly, and copies them for nothing: the store has them.
+const UNSENT_BYTES: u32 = 64 * 1024;
+
 /// Accepts until the drain begins, then waits for every connection to end.
 pub(crate) async fn run(edge: Arc<Edge>, listener: TcpListener) -> Result<(), io::Error> {
     let room = Room {
@@ -103,18 +107,23 @@ async fn admit(
     let Ok(_handshake) = room.handshakes.try_acquire() else {
         return turn_away(&edge, &room, tcp).await;
     };
-    if let Err(error) = tcp.set_nodelay(true) {
-        tracing::debug!(peer = %peer, error = %error, "set TCP_NODELAY");
+    if let Err(error) = prepare(&tcp, edge.config.send_buffer_bytes) {
+        tracing::debug!(peer = %peer, error = %error, "set options of a socket");
         return None;
-    }
-    if edge.config.send_buffer_bytes > 0 {
-        let socket = socket2::SockRef::from(&tcp);
-        if let Err(error) = socket.set_send_buffer_size(edge.config.send_buffer_bytes) {
-            tracing::debug!(peer = %peer, error = %error, "set SO_SNDBUF");
-        }
     }
     let accepted = handshake::perform(&edge, tcp, peer).await?;
     Some((permit, Box::new(accepted)))
+}
+
+/// Sets what the kernel is to know of a socket. `send_buffer_bytes` of 0 leaves the buffer to it.
+fn prepare(tcp: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
+    tcp.set_nodelay(true)?;
+    let socket = socket2::SockRef::from(tcp);
+    socket.set_tcp_notsent_lowat(UNSENT_BYTES)?;
+    if send_buffer_bytes > 0 {
+        socket.set_send_buffer_size(send_buffer_bytes)?;
+    }
+    Ok(())
 }
 
 /// There is no room for it.

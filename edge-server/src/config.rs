@@ -103,8 +103,8 @@ pub struct Config {
     #[arg(long, env = "HUBBUB_RECENT_BYTES", default_value_t = 64 * 1024 * 1024)]
     pub recent_bytes: usize,
 
-    /// Kernel send buffer of a socket in bytes; 0 leaves it to the kernel. A slow client costs
-    /// this much in the kernel beside its outbox of 1 MiB.
+    /// Kernel send buffer of a socket in bytes; 0 leaves it to the kernel, which grows it with what
+    /// the client takes. What is not on its way to the client is 64 KiB of it at most.
     #[arg(long, env = "HUBBUB_SEND_BUFFER_BYTES", default_value_t = 0)]
     pub send_buffer_bytes: usize,
 

@@ -194,6 +194,9 @@ impl Edge {
     pub(crate) fn perform_all(&self, turn: &mut Turn) {
         let now = self.now_ms();
         for socket in turn.dirty.drain(..) {
+            if socket.is_left_to_its_task() {
+                continue;
+            }
             if self.flush_at(&socket, now) == Flushed::Gone {
                 // Its task reads the end of the stream, or finds the same at its own flush.
                 socket.wake.notify_one();

@@ -137,6 +137,17 @@ impl Socket {
         }
     }
 
+    /// Whether what was queued is written by the socket's own task, which waits for room in the
+    /// kernel: a call that finds none is spared. Takes the socket off the list of those to flush.
+    ///
+    /// To be asked after the queueing. A task that finds all room ends `blocked` under the lock of
+    /// the outbox: if it is seen here, a write of what was queued is still to come.
+    pub(crate) fn is_left_to_its_task(&self) -> bool {
+        // First, as in `flush`: who has left the write to this list has queued before.
+        self.dirty.swap(false, Ordering::AcqRel);
+        self.is_blocked()
+    }
+
     /// Says that the socket is in a list of sockets to flush; true if it was in one already.
     pub(crate) fn mark_dirty(&self) -> bool {
         self.dirty.swap(true, Ordering::AcqRel)
