@@ -7,8 +7,12 @@ use crate::wire::{
     lines::{print, wait_for_go},
 };
 
-/// The store's own table, as a shard has it.
-const TABLE: &str = include_str!("../../../migrations/shard/20261121000001_messages.sql");
+/// The store's own table with all its keys, as a shard has it.
+const TABLE: &str = concat!(
+    include_str!("../../../migrations/shard/20261121000001_messages.sql"),
+    include_str!("../../../migrations/shard/20261121000005_messages_shown.sql"),
+    include_str!("../../../migrations/shard/20261121000006_messages_by_thread.sql"),
+);
 const COPY: &str = "copy messages (channel_id, seq, kind, sender_id, client_msg_id, ts_ms, \
     ordinal, body) from stdin (format binary)";
 const FIELDS: i16 = 8;

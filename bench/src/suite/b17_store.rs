@@ -1,6 +1,6 @@
 //! B17: from the log into the store: so many records wait in the log while the consumer is
 //! frozen; then it goes on. The bare program copies as many rows, a thousand a commit, into a
-//! table with the store's partitions and both of its keys; it may not meet a duplicate.
+//! table with the store's partitions and all of its keys; it may not meet a duplicate.
 
 use super::Bench;
 use crate::client::words;
