@@ -136,7 +136,7 @@ pub(crate) enum Command {
     Join(ChannelArgs),
     /// Stop being a member
     Leave(ChannelArgs),
-    /// Make somebody a member (admins only)
+    /// Make somebody a member (in a private channel: admins only)
     Add(MemberArgs),
     /// End somebody's membership (admins only); when it returns, nothing more reaches them
     Remove(MemberArgs),
