@@ -46,16 +46,18 @@ impl Chat {
             .await?
             .ok_or(Error::ChannelNotFound)?;
         may_add(&seen, actor == member)?;
-        if !store
-            .add_member(channel, member, Role::Member)
-            .await
-            .map_err(named)?
-        {
+        // The statement asks again: who was removed since adds nobody, not even themself.
+        if !store.admit(channel, actor, member).await.map_err(named)? {
+            if store.membership(channel, member).await?.is_none() {
+                return Err(Error::ChannelNotFound);
+            }
             return Ok(MembershipReply {
                 changed: false,
                 seq: None,
             });
         }
+        // Before the record, which may take seconds: a removal meanwhile is the later word.
+        self.tell_devices(member, channel);
         let seq = self.record(actor, channel, Change::Joined, member).await;
         if let Some(seq) = seq
             && let Err(error) = store.set_added_seq(channel, member, seq).await
@@ -63,7 +65,6 @@ impl Chat {
             // It is for display only; the member sees the whole history either way.
             tracing::warn!(channel.id = %channel, user.id = %member, %error, "added_seq not set");
         }
-        self.tell_devices(member, channel);
         Ok(MembershipReply { changed: true, seq })
     }
 

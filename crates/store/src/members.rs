@@ -4,13 +4,15 @@ use hubbub_protocol::{
     ChannelId, Seq, UserId,
     http::{ChannelKind, ListPage, Member, Role},
 };
+use sqlx::postgres::PgQueryResult;
 
 use crate::{
     Error, READ_DEADLINE, Store,
     channels::{
         callers_fault, is_direct, kind_from_db, list_page, one_more, role_from_db, role_to_db,
     },
-    database::{Place, read, write_once},
+    database::{Call, Place, read, write_once},
+    pool::Lease,
     users::UserRow,
 };
 
@@ -50,6 +52,22 @@ impl TryFrom<MemberRow> for Member {
             role,
             added_seq: Seq::from_db(row.added_seq),
         })
+    }
+}
+
+/// Ends a statement that adds a member: whether it did.
+fn is_added(
+    mut call: Call<'_>,
+    lease: Lease,
+    result: sqlx::Result<PgQueryResult>,
+) -> Result<bool, Error> {
+    let at_fault = result.as_ref().err().and_then(callers_fault);
+    let result = call
+        .settle(lease, result)
+        .expect("a write is not tried again, so its first try ends it");
+    match at_fault {
+        Some(error) => Err(error),
+        None => Ok(result?.rows_affected() > 0),
     }
 }
 
@@ -162,14 +180,38 @@ impl Store {
         )
         .execute(conn);
         let result = call.bounded(statement).await;
-        let at_fault = result.as_ref().err().and_then(callers_fault);
-        let result = call
-            .settle(lease, result)
-            .expect("a write is not tried again, so its first try ends it");
-        match at_fault {
-            Some(error) => Err(error),
-            None => Ok(result?.rows_affected() > 0),
-        }
+        is_added(call, lease, result)
+    }
+
+    /// Adds a plain member on behalf of `actor`: to a public channel oneself, or others by a
+    /// member; to a private one others by an admin. The rule is part of the statement, so that who
+    /// was removed a moment ago adds nobody, themself least of all. `true` = changed; `false` =
+    /// who is a member already, or an actor who may not.
+    pub async fn admit(
+        &self,
+        channel: ChannelId,
+        actor: UserId,
+        member: UserId,
+    ) -> Result<bool, Error> {
+        let mut call = self.core().write("memberships.admit", READ_DEADLINE);
+        let mut lease = call.lease().await?;
+        let conn = lease.connection();
+        let statement = sqlx::query!(
+            "insert into memberships (channel_id, user_id, role)
+             select c.id, $3, 1 from channels c
+             where c.id = $1 and c.kind < 3 and not $4 and case when $2::bigint = $3::bigint then c.kind = 1 else
+                 exists (select from memberships m
+                         where m.channel_id = c.id and m.user_id = $2
+                           and (c.kind = 1 or m.role = 2)) end
+             on conflict (channel_id, user_id) do nothing",
+            channel.number(),
+            actor.number(),
+            member.number(),
+            is_direct(channel)
+        )
+        .execute(conn);
+        let result = call.bounded(statement).await;
+        is_added(call, lease, result)
     }
 
     /// Notes the seq of the record that added a member, once the log has given it. It never goes

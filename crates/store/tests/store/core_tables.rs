@@ -190,3 +190,41 @@ async fn membership_begins_and_ends() -> anyhow::Result<()> {
     assert_eq!((rest.items[0].user.id, rest.next), (users[3], None));
     Ok(())
 }
+
+#[tokio::test]
+async fn who_may_not_admits_nobody() -> anyhow::Result<()> {
+    let world = World::new("admit").await?;
+    let store = &world.store;
+    let mary = store.provision_user("mary", "Mary").await?.id;
+    let john = store.provision_user("john", "John").await?.id;
+    let ann = store.provision_user("ann", "Ann").await?.id;
+    let open = store
+        .create_channel("Open", ChannelKind::Public, mary)
+        .await?
+        .id;
+    let closed = store
+        .create_channel("Closed", ChannelKind::Private, mary)
+        .await?
+        .id;
+    let direct = store.direct_channel(mary, john).await?.channel;
+    // Nobody's members add nobody; oneself to a public channel alone.
+    assert!(!store.admit(open, john, ann).await?);
+    assert!(!store.admit(closed, john, john).await?);
+    assert!(store.admit(open, john, john).await?);
+    assert!(!store.admit(open, john, john).await?, "a member already");
+    assert!(store.admit(open, john, ann).await?);
+    assert!(store.admit(closed, mary, john).await?);
+    assert!(!store.admit(closed, john, ann).await?, "no admin");
+    // Who was removed a moment ago.
+    assert!(store.remove_member(closed, john).await?);
+    assert!(!store.admit(closed, john, john).await?);
+    assert!(store.remove_member(closed, mary).await?);
+    assert!(!store.admit(closed, mary, ann).await?);
+    assert_eq!(store.membership(closed, john).await?, None);
+    for actor in [mary, ann] {
+        assert!(!store.admit(direct, actor, ann).await?);
+    }
+    let unknown = store.admit(open, john, user(999)).await;
+    assert!(matches!(unknown, Err(Error::NoUser)), "{unknown:?}");
+    Ok(())
+}
