@@ -48,7 +48,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use hubbub_bus::{Asker, Inbox, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask};
 use hubbub_chat::Chat;
-use hubbub_protocol::{BusChannel, ChannelId, PodId, UserId};
+use hubbub_protocol::{BusChannel, ChannelId, CloseCode, PodId, UserId};
 use hubbub_service::{Lifecycle, OnError, Ops, Readiness, token::Verifier};
 use hubbub_store::Store;
 use lru::LruCache;
@@ -64,6 +64,7 @@ use crate::{
     fetch::Fetcher,
     hub::{Bus, Hub, JoinRefused, JoinRequest, Turn},
     metrics::Metrics,
+    outbox::Outbox,
     people::errands::Errands,
     socket::{Flushed, Socket},
 };
@@ -248,7 +249,19 @@ impl Edge {
         if !self.lease_is_valid() && !self.suspended.swap(true, Ordering::AcqRel) {
             self.metrics.lease_lapses.inc();
             tracing::warn!(pod = %self.pod, "the lease lapsed: nothing is relayed until it is back");
-            self.hub.hold_all();
+            self.hold();
+        }
+    }
+
+    /// Nothing is relayed any more before the memberships were read again. What waits already for a
+    /// slow client would be: such a socket is closed, and gets it with its resume if it still may.
+    fn hold(&self) {
+        self.hub.hold_all();
+        for (socket, _) in self.hub.all_sockets() {
+            if socket.is_blocked() && socket.with_outbox(Outbox::forsake) {
+                let reason = "this server cannot hear of removals now: come back";
+                socket.request_close(CloseCode::Slow, reason);
+            }
         }
     }
 
@@ -259,7 +272,7 @@ impl Edge {
         self.losses.fetch_add(1, Ordering::AcqRel);
         self.lease_until_ms.store(0, Ordering::Release);
         self.suspended.store(true, Ordering::Release);
-        self.hub.hold_all();
+        self.hold();
         self.renew_now.notify_one();
     }
 

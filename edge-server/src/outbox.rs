@@ -80,13 +80,15 @@ pub(crate) struct Outbox {
     held: Vec<UserPresence>,
     /// Set by a close frame: nothing may follow it (RFC 6455, 5.5.1).
     closed: bool,
+    /// Records were dropped that it had taken: it takes no more, and the socket is closed.
+    forsaken: bool,
 }
 
 impl Outbox {
     /// Queues a record's frame; false if there is no room, and then nothing was queued.
     pub(crate) fn offer_record(&mut self, channel: ChannelId, bytes: &Bytes) -> bool {
-        if self.closed {
-            // The socket is going: what is not written now comes with its resume.
+        if self.is_going() {
+            // What is not written now comes with the resume.
             return false;
         }
         // A single frame above the bound must still pass, alone.
@@ -148,10 +150,17 @@ impl Outbox {
         self.closed = true;
     }
 
-    /// Whether less than half of the bound waits: readers get their next page then.
+    /// Whether less than half of the bound waits, and there is room for a record: readers get their
+    /// next page then. Never of a socket that is going: it would be asked again for ever.
     pub(crate) fn under_half(&self) -> bool {
         let (most_frames, most_bytes) = bounds();
-        self.record_frames < most_frames / 2 && self.record_bytes < most_bytes / 2
+        !self.is_going()
+            && self.record_frames < most_frames / 2
+            && self.record_bytes < most_bytes / 2
+    }
+
+    fn is_going(&self) -> bool {
+        self.closed || self.forsaken
     }
 
     /// Whether so many replies wait that no further request is read.
@@ -172,6 +181,9 @@ impl Outbox {
     /// Sets the channel's newest `synced`, with its frame; a cursor never goes back within one
     /// join.
     pub(crate) fn set_synced(&mut self, channel: ChannelId, seq: Seq, frame: &Bytes) {
+        if self.is_going() {
+            return;
+        }
         self.rested = false;
         let newest = Synced {
             channel,
@@ -252,25 +264,43 @@ impl Outbox {
     /// kernel has in part is finished: half a frame would break the connection.
     pub(crate) fn purge(&mut self, channel: ChannelId) {
         self.drop_synced(channel);
+        self.take_out(|kind| match kind {
+            Kind::Record(of) | Kind::Synced(of) => of == channel,
+            Kind::Control => false,
+        });
+    }
+
+    /// Drops the records and `synced` of every channel; true if there was any that was still whole.
+    /// Nothing that follows them may be given then, so nothing is taken any more: the socket is to
+    /// be closed.
+    pub(crate) fn forsake(&mut self) -> bool {
+        self.synced.clear();
+        self.forsaken |= self.take_out(|kind| kind != Kind::Control);
+        self.forsaken
+    }
+
+    /// Takes out the whole entries of these kinds; true if there was one.
+    fn take_out(&mut self, goes: impl Fn(Kind) -> bool) -> bool {
         let mut half_written = self.written > 0;
         let (mut record_bytes, mut frames, mut control_bytes) = (0, 0, 0);
         self.entries.retain(|entry| {
             if std::mem::take(&mut half_written) {
                 return true;
             }
-            if entry.kind == Kind::Record(channel) {
-                record_bytes += entry.bytes.len();
-                frames += 1;
-            } else if entry.kind == Kind::Synced(channel) {
-                control_bytes += entry.bytes.len();
-            } else {
-                return true;
+            match entry.kind {
+                kind if !goes(kind) => return true,
+                Kind::Record(_) => {
+                    record_bytes += entry.bytes.len();
+                    frames += 1;
+                }
+                Kind::Synced(_) | Kind::Control => control_bytes += entry.bytes.len(),
             }
             false
         });
         self.record_bytes -= record_bytes;
         self.record_frames -= frames;
         self.control_bytes -= control_bytes;
+        record_bytes + control_bytes > 0
     }
 
     /// The bytes to write next, at most as many slices as one call takes.
@@ -375,6 +405,36 @@ mod tests {
         assert!(outbox.bytes() <= OUTBOX_BYTES);
         assert_eq!(drain(&mut outbox, 777).len(), taken * 10_000);
         assert!(outbox.under_half() && outbox.offer_record(channel(1), &frame));
+    }
+
+    #[test]
+    fn outbox_with_a_close_frame_has_no_room() {
+        let mut outbox = Outbox::default();
+        outbox.push_close(Bytes::from_static(b"close"));
+        assert!(!outbox.under_half());
+        assert!(!outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
+        set_synced(&mut outbox, channel(1), Seq(1));
+        outbox.flush_synced();
+        assert_eq!(drain(&mut outbox, 100), b"close");
+    }
+
+    #[test]
+    fn forsaken_outbox_gives_replies_alone_and_takes_no_record() {
+        let mut outbox = Outbox::default();
+        outbox.push_control(Bytes::from_static(b"reply"));
+        assert!(!outbox.forsake(), "nothing was dropped");
+        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"begun")));
+        outbox.advance(b"replybe".len());
+        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"whole")));
+        set_synced(&mut outbox, channel(1), Seq(2));
+        outbox.flush_synced();
+        assert!(outbox.forsake());
+        assert!(!outbox.offer_record(channel(2), &Bytes::from_static(b"more")));
+        set_synced(&mut outbox, channel(2), Seq(9));
+        outbox.flush_synced();
+        outbox.push_close(Bytes::from_static(b"close"));
+        assert_eq!(drain(&mut outbox, 100), b"gunclose");
+        assert_eq!(outbox.bytes(), 0);
     }
 
     #[test]

@@ -64,6 +64,8 @@ pub(crate) async fn run(edge: Arc<Edge>, mut inbox: Inbox) -> Result<(), Infalli
             if count % BATCH == BATCH - 1 {
                 burst.hand_on(&edge, &mut turn);
                 edge.perform_all(&mut turn);
+                // The process may have stood still for any time.
+                edge.check_lease();
             }
             on_event(&edge, event, &mut burst, &mut turn);
         }

@@ -7,7 +7,7 @@ use futures_util::{SinkExt, StreamExt};
 use hubbub_protocol::{ChannelId, Hello};
 use serde_json::{Value, json};
 use tokio::{
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     time::{Instant, timeout, timeout_at},
 };
 use tokio_tungstenite::{
@@ -60,6 +60,17 @@ impl Client {
         let bearer = format!("Bearer {token}").parse()?;
         request.headers_mut().insert("authorization", bearer);
         Self::upgrade(TcpStream::connect(addr).await?, request).await
+    }
+
+    /// With a receive buffer of few bytes.
+    pub(crate) async fn narrow(pod: &RunningPod, caller: &Caller) -> anyhow::Result<Self> {
+        let tcp = TcpSocket::new_v4()?;
+        tcp.set_recv_buffer_size(4_096)?;
+        let tcp = tcp.connect(pod.addr).await?;
+        let mut request = format!("ws://{}/ws", pod.addr).into_client_request()?;
+        let bearer = format!("Bearer {}", caller.token).parse()?;
+        request.headers_mut().insert("authorization", bearer);
+        Self::upgrade(tcp, request).await
     }
 
     /// With a request of the test's own.
@@ -220,6 +231,11 @@ impl Client {
         let pong = self.request(json!({ "type": "ping" })).await?;
         ensure!(pong["ok"] == true, "{pong}");
         Ok(self.stash.drain(..).collect())
+    }
+
+    /// Frames that came before the connection's end.
+    pub(crate) fn left_over(&mut self) -> Vec<Value> {
+        self.stash.drain(..).collect()
     }
 
     /// A reply that came before the connection's end.

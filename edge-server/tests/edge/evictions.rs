@@ -1,8 +1,6 @@
 use hubbub_protocol::{ChannelEvent, MessageId, Record, Seq};
 use hubbub_stack::Direction;
 use serde_json::{Value, json};
-use tokio::net::TcpSocket;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use uuid::Uuid;
 
 use crate::{
@@ -146,13 +144,7 @@ async fn what_waits_for_an_evicted_user_is_taken_out_of_the_outbox() -> anyhow::
     let kept = world.channel(&[&mary, &john]).await?;
     let mut mary = Client::connect(&pod, &mary).await?;
     // John's device takes little at once, and for now it takes nothing.
-    let tcp = TcpSocket::new_v4()?;
-    tcp.set_recv_buffer_size(4_096)?;
-    let tcp = tcp.connect(pod.addr).await?;
-    let mut request = format!("ws://{}/ws", pod.addr).into_client_request()?;
-    let bearer = format!("Bearer {}", john.token).parse()?;
-    request.headers_mut().insert("authorization", bearer);
-    let mut slow = Client::upgrade(tcp, request).await?;
+    let mut slow = Client::narrow(&pod, &john).await?;
     slow.join(channel).await?;
     slow.join(kept).await?;
     let long = "x".repeat(10_000);

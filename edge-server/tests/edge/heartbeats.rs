@@ -1,13 +1,13 @@
 use std::time::Duration;
 
+use hubbub_protocol::UserEvent;
 use serde_json::json;
-use tokio::{net::TcpSocket, time::Instant};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio::time::Instant;
 
 use crate::{
     client::{Client, Seen},
     raw::Raw,
-    support::{Caller, LONG, RunningPod, World, eventually, token_of},
+    support::{LONG, OnBus, World, eventually, token_of},
 };
 
 #[tokio::test]
@@ -95,17 +95,6 @@ async fn socket_above_the_users_limit_takes_the_place_of_the_oldest() -> anyhow:
     pod.until_sockets(1).await
 }
 
-/// A client with a receive buffer of few bytes.
-async fn narrow(pod: &RunningPod, caller: &Caller) -> anyhow::Result<Client> {
-    let tcp = TcpSocket::new_v4()?;
-    tcp.set_recv_buffer_size(4_096)?;
-    let tcp = tcp.connect(pod.addr).await?;
-    let mut request = format!("ws://{}/ws", pod.addr).into_client_request()?;
-    let bearer = format!("Bearer {}", caller.token).parse()?;
-    request.headers_mut().insert("authorization", bearer);
-    Client::upgrade(tcp, request).await
-}
-
 #[tokio::test]
 async fn slow_client_is_closed_only_when_it_takes_no_byte() -> anyhow::Result<()> {
     let world = World::new("slow").await?;
@@ -113,8 +102,8 @@ async fn slow_client_is_closed_only_when_it_takes_no_byte() -> anyhow::Result<()
     let pod = world.pod("edge-1", &flags).await?;
     let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
     let channel = world.channel(&[&mary, &john]).await?;
-    let mut stuck = narrow(&pod, &john).await?;
-    let mut slow = narrow(&pod, &john).await?;
+    let mut stuck = Client::narrow(&pod, &john).await?;
+    let mut slow = Client::narrow(&pod, &john).await?;
     stuck.join(channel).await?;
     slow.join(channel).await?;
     let mut mary = Client::connect(&pod, &mary).await?;
@@ -146,5 +135,33 @@ async fn slow_client_is_closed_only_when_it_takes_no_byte() -> anyhow::Result<()
         (closes > 0.0).then_some(closes)
     });
     assert_eq!(closes.await?, 1.0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn socket_that_is_closing_and_has_room_again_holds_up_nobody() -> anyhow::Result<()> {
+    let world = World::new("closing").await?;
+    let pod = world.pod("edge-1", &["--send-buffer-bytes=4096"]).await?;
+    let bus = OnBus::start(&world).await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let channel = world.channel(&[&mary, &john]).await?;
+    let mut stuck = Client::narrow(&pod, &john).await?;
+    stuck.join(channel).await?;
+    world.until_followed(john.id(), 1).await?;
+    let mut mary = Client::connect(&pod, &mary).await?;
+    let text = "x".repeat(10_000);
+    for _ in 0..20 {
+        mary.say(channel, &text).await?;
+    }
+    bus.tell(john.id(), UserEvent::Revoked {}).await?;
+    // Behind the close frame there is no place for these.
+    for _ in 0..3 {
+        mary.say(channel, &text).await?;
+        assert_eq!(mary.request(json!({ "type": "ping" })).await?["ok"], true);
+    }
+    // The client takes all of it, and its outbox has room for nothing all the same.
+    assert_eq!(stuck.closed().await?.0, 4501);
+    assert_eq!(mary.request(json!({ "type": "ping" })).await?["ok"], true);
+    assert_eq!(pod.metric("hubbub_edge_lease_lapses_total").await?, 0.0);
     Ok(())
 }

@@ -200,3 +200,34 @@ async fn memberships_of_many_channels_are_read_again_in_few_statements() -> anyh
     assert!(records(&rest).is_empty(), "removed, and shown {rest:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_waits_for_a_slow_client_without_a_lease_is_not_given() -> anyhow::Result<()> {
+    let world = World::new("waits").await?;
+    let pod = world.pod("edge-1", &["--send-buffer-bytes=4096"]).await?;
+    let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
+    let channel = world.channel(&[&mary, &john]).await?;
+    let mut slow = Client::narrow(&pod, &john).await?;
+    slow.join(channel).await?;
+    let mut mary = Client::connect(&pod, &mary).await?;
+    mary.join(channel).await?;
+    let long = "x".repeat(10_000);
+    for n in 0..30 {
+        mary.say(channel, &format!("{n} {long}")).await?;
+    }
+    let waiting = async || pod.state().await.ok()?["outbox_bytes"].as_u64();
+    let full = async || (waiting().await? > 200_000).then_some(());
+    eventually("they wait", full).await?;
+    world.env.redis().pause();
+    pod.until_held(true).await?;
+    // Nobody waits for this pod's word now.
+    world.store.remove_member(channel, john.id()).await?;
+    assert_eq!(slow.closed().await?.0, 4008);
+    let got = records(&slow.left_over()).len();
+    assert!(got < 15, "{got} of 30 came after the removal");
+    world.env.redis().resume();
+    pod.until_held(false).await?;
+    // Who reads as it comes has heard all, and goes on.
+    assert_eq!(mary.request(json!({ "type": "ping" })).await?["ok"], true);
+    Ok(())
+}
