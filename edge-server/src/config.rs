@@ -104,7 +104,7 @@ pub struct Config {
     pub recent_bytes: usize,
 
     /// Kernel send buffer of a socket in bytes; 0 leaves it to the kernel, which grows it with what
-    /// the client takes. What is not on its way to the client is 64 KiB of it at most.
+    /// the client takes. What is not on its way to the client is 16 KiB of it at most.
     #[arg(long, env = "HUBBUB_SEND_BUFFER_BYTES", default_value_t = 0)]
     pub send_buffer_bytes: usize,
 
