@@ -163,6 +163,8 @@ impl Refusal {
             "x-content-type-options",
             HeaderValue::from_static("nosniff"),
         );
+        // It would wait for another request, and keep a handshake's place meanwhile.
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         if let Some(seconds) = retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
