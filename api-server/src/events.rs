@@ -41,7 +41,8 @@ async fn events(call: Arc<Call>) -> Result<Response, Failure> {
     }
     let last_event = call.headers.get("last-event-id");
     let last_event = last_event.and_then(|value| value.to_str().ok());
-    let left_s = (expires_at_s + LEEWAY_S).saturating_sub(context.clock.now_s());
+    let until_s = expires_at_s.saturating_add(LEEWAY_S);
+    let left_s = until_s.saturating_sub(context.clock.now_s());
     // A token that is good for years ends with the connection.
     let left_s = u64::try_from(left_s).unwrap_or(0).min(86_400);
     let asked = Asked {

@@ -170,7 +170,7 @@ pub(crate) async fn heartbeat(edge: Arc<Edge>) -> Result<(), Infallible> {
                 socket.request_close(CloseCode::Dead, "no sign of life");
             } else if !empty && now.saturating_sub(socket.wrote_ms()) > edge.config.slow_ms {
                 socket.request_close(CloseCode::Slow, "nothing could be sent for too long");
-            } else if expires_at_s + LEEWAY_S < now_s {
+            } else if expires_at_s.saturating_add(LEEWAY_S) < now_s {
                 socket.request_close(CloseCode::TokenExpired, "the token expired");
             } else if socket.id.0 % rounds == round % rounds {
                 socket.with_outbox(|outbox| outbox.push_control(ping_frame()));

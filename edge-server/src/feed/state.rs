@@ -172,7 +172,9 @@ impl Feed {
         let mut fresh = std::mem::take(&mut self.fresh);
         let before = self.recent.arrivals();
         fresh.extend(frames.iter().filter_map(|frame| self.take_up(frame)));
-        self.give(&fresh, before, out);
+        if !fresh.is_empty() {
+            self.give(&fresh, before, out);
+        }
         let new = fresh.len();
         fresh.clear();
         self.fresh = fresh;
