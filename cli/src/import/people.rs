@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use hubbub_protocol::{UserId, limits};
+use hubbub_service::token::SUBJECT_BYTES;
 use hubbub_store::Store;
 
 use super::slack::User;
@@ -61,9 +62,13 @@ fn subject(user: &User, subjects: Subjects) -> String {
         Subjects::Name if !user.is_bot => user.name.trim(),
         Subjects::Email | Subjects::Name | Subjects::Id => "",
     };
-    match chosen {
-        "" => format!("slack:{}", user.id),
-        chosen => chosen.to_owned(),
+    // What no token can say would be nobody.
+    let is_subject = !chosen.is_empty()
+        && chosen.len() <= SUBJECT_BYTES
+        && !chosen.chars().any(char::is_control);
+    match is_subject {
+        true => chosen.to_owned(),
+        false => format!("slack:{}", user.id),
     }
 }
 
@@ -124,6 +129,16 @@ mod tests {
             assert_eq!(got[3..], ["slack:U4", "slack:bot:deploys"]);
             assert_eq!(people["bot:deploys"].name, "deploys");
             assert_eq!(people["U4"].name, "U4");
+        }
+    }
+
+    #[test]
+    fn what_no_token_can_say_is_no_subject() {
+        for email in ["a\u{0}@a.example", &"a".repeat(SUBJECT_BYTES + 1)] {
+            assert_eq!(
+                subject(&user("U1", email, false), Subjects::Email),
+                "slack:U1"
+            );
         }
     }
 

@@ -104,6 +104,9 @@ pub(super) fn id(room: &str, what: &str) -> MessageId {
     ))
 }
 
+/// The last second of the year 9999: what is beyond is no time that a page can show.
+const LAST_SECOND: i64 = 253_402_300_799;
+
 /// Milliseconds since 1970 of Slack's `1355517523.000005`.
 fn posted_ms(ts: &str) -> Option<i64> {
     let (seconds, micros) = ts.split_once('.').unwrap_or((ts, "0"));
@@ -114,6 +117,9 @@ fn posted_ms(ts: &str) -> Option<i64> {
     // Padded to the right: ".5" would be half a second.
     let millis = format!("{micros:0<3}");
     let seconds: i64 = seconds.parse().ok()?;
+    if seconds > LAST_SECOND {
+        return None;
+    }
     seconds
         .checked_mul(1_000)?
         .checked_add(millis.get(..3)?.parse().ok()?)

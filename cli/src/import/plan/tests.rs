@@ -29,6 +29,7 @@ fn times_are_read_to_the_millisecond() {
         ("-1.0", None),
         ("1e9", None),
         ("99999999999999999999.0", None),
+        ("1355517523000005.0", None),
     ] {
         assert_eq!(posted_ms(ts), expected, "{ts}");
     }
