@@ -91,6 +91,9 @@ export class ChatModel {
     this.thread = null;
     this.connection = null;
     this.state = { state: 'connecting' };
+    /** Whether the connection was open before. */
+    this.wasOpen = false;
+    this.refreshTimer = null;
     this.atEnd = false;
     this.onNotice = () => {};
     this.onNews = () => {};
@@ -315,9 +318,14 @@ export class ChatModel {
       for (const channel of await this.#ownBeyond(unread)) this.#know(channel);
       this.#countUnread(unread);
       this.markRead();
-    } catch {
-      // The next look will tell.
+    } catch (error) {
+      if (error.retryable) this.refreshTimer ??= setTimeout(() => this.#refreshAgain(), BEHIND_MS);
     }
+  }
+
+  #refreshAgain() {
+    this.refreshTimer = null;
+    return this.refresh();
   }
 
   /** A channel as the server tells it now; joined if it is one's own. */
@@ -571,30 +579,50 @@ export class ChatModel {
     this.thread = thread;
     this.changed('thread');
     try {
-      let after;
-      for (;;) {
-        const page = await this.api.replies(channel.id, root, after);
-        if (this.thread !== thread) return;
-        for (const record of [page.root, ...page.messages]) thread.timeline.add(record);
-        trimThread(thread);
-        this.#meet([page.root, ...page.messages]);
-        after = page.messages.at(-1)?.seq;
-        if (!page.has_more || after === undefined) break;
-      }
-      // What came live while the pages were read.
-      for (const entry of channel.timeline.list()) {
-        if (entry.thread === root) thread.timeline.add(recordOf(entry));
-      }
-      for (const change of channel.timeline.changes) thread.timeline.add(change);
-      for (const sent of channel.timeline.pending.values()) {
-        if (sent.thread === root) thread.timeline.addPending(sent);
-      }
+      await this.#readThread(channel, thread, thread.timeline);
     } catch (error) {
       thread.error = error.message;
       if (known) thread.timeline.add(recordOf(known));
     }
     thread.loading = false;
     this.changed('thread');
+  }
+
+  /** Reads a thread's pages into a timeline, and what came live meanwhile. */
+  async #readThread(channel, thread, timeline) {
+    const { root } = thread;
+    let after;
+    for (;;) {
+      const page = await this.api.replies(channel.id, root, after);
+      if (this.thread !== thread) return;
+      for (const record of [page.root, ...page.messages]) timeline.add(record, page.head);
+      trimThread({ root, timeline });
+      this.#meet([page.root, ...page.messages]);
+      after = page.messages.at(-1)?.seq;
+      if (!page.has_more || after === undefined) break;
+    }
+    for (const entry of channel.timeline.list()) {
+      if (entry.thread === root) timeline.add(recordOf(entry));
+    }
+    for (const change of channel.timeline.changes) timeline.add(change);
+    for (const sent of channel.timeline.pending.values()) {
+      if (sent.thread === root) timeline.addPending(sent);
+    }
+  }
+
+  /** What lies between the last record and a join that could not go on is in the store alone. */
+  async #readThreadAgain(channel, thread) {
+    const timeline = new Timeline();
+    timeline.hasOlder = false;
+    try {
+      await this.#readThread(channel, thread, timeline);
+      // The thread itself stays: a reply that is being written belongs to it.
+      thread.timeline = timeline;
+      thread.error = null;
+    } catch (error) {
+      thread.error = error.message;
+    }
+    if (this.thread === thread) this.changed('thread');
   }
 
   closeThread() {
@@ -759,7 +787,12 @@ export class ChatModel {
   #onState(state) {
     const before = this.state;
     this.state = state;
-    if (state.state === 'open' && before.state !== 'open') this.#askWhoIsHere();
+    if (state.state === 'open' && before.state !== 'open') {
+      this.#askWhoIsHere();
+      // Of a channel that one was added to meanwhile nobody tells again.
+      if (this.wasOpen) this.refresh();
+      this.wasOpen = true;
+    }
     this.changed('banner');
   }
 
@@ -785,7 +818,11 @@ export class ChatModel {
         this.#drawn();
         break;
       case 'joined':
-        if (channel) this.#onJoined(channel, output);
+        if (channel) {
+          this.#onJoined(channel, output);
+          // Receipts are in no log: those of the time away are asked for.
+          if (this.current === channel.id) this.#loadReceipts(channel);
+        }
         break;
       case 'join-failed':
         if (output.error.code === 'channel_not_found') this.#forget(output.channel);
@@ -829,6 +866,7 @@ export class ChatModel {
     channel.joinedAt = head ?? 0;
     channel.timeline.loaded = false;
     if (this.current === channel.id) this.#loadNewest(channel);
+    if (this.thread?.channel === channel.id) this.#readThreadAgain(channel, this.thread);
     // What came before the head and after the count is told by nobody.
     if (head === null || head > channel.countedThrough) this.#recount();
   }

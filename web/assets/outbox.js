@@ -139,13 +139,14 @@ export class Outbox {
     this.inFlight = 0;
   }
 
-  /** What has no answer yet, oldest first; all of it may be in the log by the time it is read. */
+  /** What has no answer yet, oldest first; all of it may be in the log by the time it is read, so each
+   * is a resend then. */
   unsettled() {
-    return [...this.entries.values()].map(({ channel, change, messageId, retry, written }) => ({
+    return [...this.entries.values()].map(({ channel, change, messageId }) => ({
       channel,
       change,
       messageId,
-      retry: retry || written,
+      retry: true,
     }));
   }
 

@@ -44,6 +44,8 @@ function entryOf(record) {
     /** The seq of the last change of each reaction and user. */
     reacted: new Map(),
     replies: record.replies ? { ...record.replies, users: [...record.replies.users] } : null,
+    /** The head of the page that told of the replies. */
+    repliesThrough: 0,
   };
 }
 
@@ -78,13 +80,13 @@ export class Timeline {
     return this.list().at(-1)?.seq ?? 0;
   }
 
-  /** Takes a record, live or from a page of history. Twice does no harm. */
-  add(record) {
+  /** Takes a record, live or from a page of history at `head`. Twice does no harm. */
+  add(record, head = 0) {
     if (isChange(record.type)) {
       this.#remember(record);
       this.#apply(record);
     } else if (['message', 'member_joined', 'member_left'].includes(record.type)) {
-      this.#insert(record);
+      this.#insert(record, head);
     }
   }
 
@@ -102,7 +104,7 @@ export class Timeline {
 
   /** The page before the oldest. */
   addOlder(page) {
-    for (const record of page.messages) this.add(record);
+    for (const record of page.messages) this.add(record, page.head);
     this.hasOlder = page.has_more;
   }
 
@@ -117,7 +119,9 @@ export class Timeline {
       this.bySeq.delete(entry.seq);
     }
     this.sorted = null;
-    for (const record of page.messages) this.add(record);
+    // The page shows what these did, and what took it back since.
+    this.changes = this.changes.filter((change) => change.seq > page.head);
+    for (const record of page.messages) this.add(record, page.head);
     this.hasOlder = page.has_more;
     this.loaded = true;
     this.begun = true;
@@ -173,18 +177,18 @@ export class Timeline {
 
   // --- inside
 
-  #insert(record) {
+  #insert(record, head) {
     const key = keyOf(record);
     this.pending.delete(record.message_id);
     const known = this.entries.get(key);
     if (known) {
       if (record.seq < known.seq) this.reseq(key, record.seq);
       // One that comes from the store knows more than one that came live.
-      const fresh = entryOf(record);
+      const fresh = { ...entryOf(record), repliesThrough: head };
       if (known.type === 'message') this.#merge(known, fresh);
       return;
     }
-    const entry = entryOf(record);
+    const entry = { ...entryOf(record), repliesThrough: head };
     this.entries.set(key, entry);
     this.bySeq.set(entry.seq, entry);
     this.sorted = null;
@@ -203,6 +207,7 @@ export class Timeline {
     }
     if ((fresh.replies?.last_seq ?? 0) > (known.replies?.last_seq ?? 0)) {
       known.replies = fresh.replies;
+      known.repliesThrough = fresh.repliesThrough;
       known.version += 1;
     }
   }
@@ -217,7 +222,7 @@ export class Timeline {
     const about = this.changes.filter((change) => change.target === entry.seq);
     for (const change of about.sort((a, b) => a.seq - b.seq)) this.#apply(change);
     if (entry.type !== 'message') return;
-    const replies = [...this.entries.values()].filter((other) => other.thread === entry.seq);
+    const replies = [...this.entries.values()].filter((other) => other.thread === entry.seq && !other.deleted);
     for (const reply of replies.sort((a, b) => a.seq - b.seq)) this.#countReply(reply);
   }
 
@@ -238,6 +243,7 @@ export class Timeline {
         if (entry.deleted) return;
         Object.assign(entry, { deleted: true, text: '', pendingText: null });
         entry.reactions.clear();
+        if (entry.thread !== null) this.#uncountReply(entry, change.seq);
         break;
       default: {
         const { reaction, user, seq } = change;
@@ -263,6 +269,14 @@ export class Timeline {
     replies.count += 1;
     replies.last_seq = reply.seq;
     if (!replies.users.includes(reply.user)) replies.users.push(reply.user);
+    root.version += 1;
+  }
+
+  /** A reply was deleted by the record at `seq`, which a page that told of the replies may know. */
+  #uncountReply(reply, seq) {
+    const root = this.bySeq.get(reply.thread);
+    if (!root?.replies || seq <= root.repliesThrough || reply.seq > root.replies.last_seq) return;
+    root.replies.count = Math.max(0, root.replies.count - 1);
     root.version += 1;
   }
 }

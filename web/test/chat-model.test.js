@@ -267,3 +267,46 @@ test('a clock that is set back does not silence the page', async (t) => {
   await pass(15_000);
   assert.deepEqual(page.written('ping'), [{ type: 'ping' }]);
 });
+
+test('who comes back looks which channels there are, again after a failure', async (t) => {
+  const page = new Page(t);
+  await page.start();
+  await page.joined();
+  let asked = 0;
+  page.model.api.channels = async () => {
+    asked += 1;
+    if (asked === 1) throw Object.assign(new Error('away'), { retryable: true });
+    return [channel('C1'), channel('C2', { kind: 'private' })];
+  };
+  await page.reconnect();
+  assert.deepEqual([asked, page.model.channels.has('C2')], [1, false]);
+  await pass(6_000);
+  assert.deepEqual([asked, page.model.channels.has('C2')], [2, true]);
+  assert.ok(page.written('join').some((one) => one.channel === 'C2'));
+});
+
+test('how far the other one came meanwhile is asked for after a join', async (t) => {
+  const direct = channel('D1', { kind: 'direct', name: null, with: 'U2' });
+  const page = new Page(t, { channels: async () => [direct], receipts: async () => ({ receipts: [] }) });
+  await page.start();
+  await page.joined();
+  await page.model.open('D1');
+  page.model.api.receipts = async () => ({ receipts: [{ user: 'U2', device: 'phone', delivered: 7, read: 6 }] });
+  await page.reconnect();
+  await page.joined();
+  const place = page.model.channels.get('D1');
+  assert.deepEqual(place.receipts.get('U2'), { delivered: 7, read: 6 });
+});
+
+test('an open thread is read again where a join could not go on', async (t) => {
+  const page = await opened(t, [message('C1', 50)]);
+  const replies = [message('C1', 51, { thread: 50 })];
+  page.model.api.replies = async () => ({ root: message('C1', 50), messages: [...replies], has_more: false, head: 60 });
+  await page.model.openThread(50);
+  const { thread } = page.model;
+  replies.push(message('C1', 55, { thread: 50 }));
+  await page.reconnect();
+  await page.joined({ head: 60, recovered: false, reason: 'away' });
+  assert.equal(page.model.thread, thread);
+  assert.deepEqual(thread.timeline.list().map((one) => one.seq), [50, 51, 55]);
+});

@@ -184,3 +184,30 @@ test('whatever order records come in, and however often, the end is the same', (
     assert.deepEqual(said(shuffled), said(inOrder), `seed ${seed}`);
   }
 });
+
+test('what a newest page no longer shows does not come back with what was remembered', () => {
+  const timeline = new Timeline();
+  timeline.add(message(1));
+  timeline.add(change('reaction_added', 10, 1, { reaction: '+1' }));
+  // Taken back at 20, while nobody listened.
+  timeline.replaceThrough(25, { ...page([message(1)]), head: 25 });
+  assert.equal(timeline.bySeq.get(1).reactions.size, 0);
+  timeline.add(change('reaction_added', 26, 1, { reaction: '+1' }));
+  assert.deepEqual([...timeline.bySeq.get(1).reactions.get('+1')], ['U2']);
+});
+
+test('a deleted reply is counted no more, once', () => {
+  const timeline = new Timeline();
+  const counts = () => timeline.bySeq.get(1).replies.count;
+  for (const record of [message(1), message(2, { thread: 1 }), message(3, { thread: 1 })]) timeline.add(record);
+  timeline.add(change('message_deleted', 4, 2));
+  timeline.add(change('message_deleted', 4, 2));
+  assert.equal(counts(), 1);
+  timeline.add(message(5, { thread: 1 }));
+  assert.equal(counts(), 2);
+  // A page that knows of the deletion has taken it off already.
+  const replies = { count: 1, last_seq: 3, users: ['U2'] };
+  timeline.replaceThrough(6, { ...page([message(1, { replies }), message(2, { thread: 1 })]), head: 6 });
+  timeline.add(change('message_deleted', 4, 2));
+  assert.equal(counts(), 1);
+});
