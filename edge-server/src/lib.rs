@@ -104,6 +104,9 @@ pub(crate) struct Edge {
     started: Instant,
     /// Until when the lease is ours, milliseconds of this edge's clock.
     lease_until_ms: AtomicU64,
+    /// When the last lease that we were given ends, though a loss of the bus may have ended our trust
+    /// in it before; `u64::MAX` once that was acted on.
+    lease_ends_ms: AtomicU64,
     /// Everything is held: there is no lease, or it may have been forgotten.
     suspended: AtomicBool,
     /// Counts losses of the bus: a renewal that began before one says nothing.
@@ -214,6 +217,7 @@ impl Edge {
 
     /// Writes what waits on a socket; a feed that waited for room goes on. Never waits.
     pub(crate) fn flush(&self, socket: &Arc<Socket>) -> Flushed {
+        self.check_lease();
         self.flush_at(socket, self.now_ms())
     }
 
@@ -246,17 +250,23 @@ impl Edge {
     /// Holds every channel once the lease has lapsed: a removal is then answered without this
     /// pod's confirmation (contract P8).
     pub(crate) fn check_lease(&self) {
-        if !self.lease_is_valid() && !self.suspended.swap(true, Ordering::AcqRel) {
+        if self.lease_is_valid() {
+            return;
+        }
+        if !self.suspended.swap(true, Ordering::AcqRel) {
             self.metrics.lease_lapses.inc();
             tracing::warn!(pod = %self.pod, "the lease lapsed: nothing is relayed until it is back");
-            self.hold();
+            self.hub.hold_all();
+        }
+        if self.lease_ends_ms.load(Ordering::Acquire) <= self.now_ms() {
+            self.lease_ends_ms.store(u64::MAX, Ordering::Release);
+            self.forsake_waiting();
         }
     }
 
-    /// Nothing is relayed any more before the memberships were read again. What waits already for a
-    /// slow client would be: such a socket is closed, and gets it with its resume if it still may.
-    fn hold(&self) {
-        self.hub.hold_all();
+    /// What waits for slow clients was relayed while this pod had its lease; now a removal may be
+    /// answered without it. Their sockets are closed, and get it with their resume if they still may.
+    fn forsake_waiting(&self) {
         for (socket, _) in self.hub.all_sockets() {
             if socket.is_blocked() && socket.with_outbox(Outbox::forsake) {
                 let reason = "this server cannot hear of removals now: come back";
@@ -272,7 +282,7 @@ impl Edge {
         self.losses.fetch_add(1, Ordering::AcqRel);
         self.lease_until_ms.store(0, Ordering::Release);
         self.suspended.store(true, Ordering::Release);
-        self.hold();
+        self.hub.hold_all();
         self.renew_now.notify_one();
     }
 
@@ -290,6 +300,7 @@ impl Edge {
         self.check_lease();
         let until_ms = until.saturating_duration_since(self.started).as_millis() as u64;
         self.lease_until_ms.store(until_ms, Ordering::Release);
+        self.lease_ends_ms.store(until_ms, Ordering::Release);
         if self.suspended.swap(false, Ordering::AcqRel) {
             for channel in self.hub.resume_all() {
                 self.subscriber.subscribe(BusChannel::Channel(channel));
@@ -413,6 +424,7 @@ impl Pod {
             subjects: Mutex::new(LruCache::new(SUBJECTS)),
             started: Instant::now(),
             lease_until_ms: AtomicU64::new(0),
+            lease_ends_ms: AtomicU64::new(u64::MAX),
             suspended: AtomicBool::new(true),
             losses: AtomicU64::new(0),
             renew_now: Notify::new(),

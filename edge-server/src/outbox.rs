@@ -274,8 +274,10 @@ impl Outbox {
     /// Nothing that follows them may be given then, so nothing is taken any more: the socket is to
     /// be closed.
     pub(crate) fn forsake(&mut self) -> bool {
-        self.synced.clear();
-        self.forsaken |= self.take_out(|kind| kind != Kind::Control);
+        if self.take_out(|kind| kind != Kind::Control) {
+            self.synced.clear();
+            self.forsaken = true;
+        }
         self.forsaken
     }
 
