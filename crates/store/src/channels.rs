@@ -7,7 +7,8 @@ use hubbub_protocol::{
 
 use crate::{
     Error, READ_DEADLINE, Store,
-    database::{Place, read, write_once},
+    database::{Call, Place, read, write_once},
+    pool::Lease,
     users::user_id,
 };
 
@@ -147,14 +148,7 @@ impl Store {
         )
         .fetch_one(conn);
         let result = call.bounded(statement).await;
-        let at_fault = result.as_ref().err().and_then(callers_fault);
-        let result = call
-            .settle(lease, result)
-            .expect("a write is not tried again, so its first try ends it");
-        match at_fault {
-            Some(error) => Err(error),
-            None => result?.try_into(),
-        }
+        settled(call, lease, result)?.try_into()
     }
 
     /// Makes a private channel public; `true` = changed. Of any other kind, or of no channel,
@@ -307,6 +301,22 @@ pub(crate) fn callers_fault(error: &sqlx::Error) -> Option<Error> {
         // Each partition of `memberships` may have a name of its own for it.
         name if name.ends_with("_user_id_fkey") => Some(Error::NoUser),
         _ => None,
+    }
+}
+
+/// Ends a write; an error that is the caller's own is told as such.
+pub(crate) fn settled<T>(
+    mut call: Call<'_>,
+    lease: Lease,
+    result: sqlx::Result<T>,
+) -> Result<T, Error> {
+    let at_fault = result.as_ref().err().and_then(callers_fault);
+    let result = call
+        .settle(lease, result)
+        .expect("a write is not tried again, so its first try ends it");
+    match at_fault {
+        Some(error) => Err(error),
+        None => result,
     }
 }
 

@@ -4,15 +4,11 @@ use hubbub_protocol::{
     ChannelId, Seq, UserId,
     http::{ChannelKind, ListPage, Member, Role},
 };
-use sqlx::postgres::PgQueryResult;
 
 use crate::{
     Error, READ_DEADLINE, Store,
-    channels::{
-        callers_fault, is_direct, kind_from_db, list_page, one_more, role_from_db, role_to_db,
-    },
-    database::{Call, Place, read, write_once},
-    pool::Lease,
+    channels::{is_direct, kind_from_db, list_page, one_more, role_from_db, role_to_db, settled},
+    database::{Place, read, write_once},
     users::UserRow,
 };
 
@@ -52,22 +48,6 @@ impl TryFrom<MemberRow> for Member {
             role,
             added_seq: Seq::from_db(row.added_seq),
         })
-    }
-}
-
-/// Ends a statement that adds a member: whether it did.
-fn is_added(
-    mut call: Call<'_>,
-    lease: Lease,
-    result: sqlx::Result<PgQueryResult>,
-) -> Result<bool, Error> {
-    let at_fault = result.as_ref().err().and_then(callers_fault);
-    let result = call
-        .settle(lease, result)
-        .expect("a write is not tried again, so its first try ends it");
-    match at_fault {
-        Some(error) => Err(error),
-        None => Ok(result?.rows_affected() > 0),
     }
 }
 
@@ -180,7 +160,7 @@ impl Store {
         )
         .execute(conn);
         let result = call.bounded(statement).await;
-        is_added(call, lease, result)
+        Ok(settled(call, lease, result)?.rows_affected() > 0)
     }
 
     /// Adds a plain member on behalf of `actor`: to a public channel oneself, or others by a
@@ -211,7 +191,7 @@ impl Store {
         )
         .execute(conn);
         let result = call.bounded(statement).await;
-        is_added(call, lease, result)
+        Ok(settled(call, lease, result)?.rows_affected() > 0)
     }
 
     /// Notes the seq of the record that added a member, once the log has given it. It never goes
