@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use anyhow::Context as _;
 use clap::ValueEnum;
 use hubbub_protocol::{UserId, limits};
-use hubbub_service::token::SUBJECT_BYTES;
+use hubbub_service::token::is_subject;
 use hubbub_store::Store;
 
 use super::slack::User;
@@ -63,10 +63,7 @@ fn subject(user: &User, subjects: Subjects) -> String {
         Subjects::Email | Subjects::Name | Subjects::Id => "",
     };
     // What no token can say would be nobody.
-    let is_subject = !chosen.is_empty()
-        && chosen.len() <= SUBJECT_BYTES
-        && !chosen.chars().any(char::is_control);
-    match is_subject {
+    match is_subject(chosen) {
         true => chosen.to_owned(),
         false => format!("slack:{}", user.id),
     }
@@ -100,6 +97,8 @@ pub(super) async fn provision(
 
 #[cfg(test)]
 mod tests {
+    use hubbub_service::token::SUBJECT_BYTES;
+
     use super::*;
 
     fn user(id: &str, email: &str, is_bot: bool) -> User {

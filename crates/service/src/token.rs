@@ -21,6 +21,11 @@ pub const TOKEN_BYTES: usize = 8 * 1024;
 /// A longer subject is refused.
 pub const SUBJECT_BYTES: usize = 255;
 
+/// Whether a token's `sub` may say this: 1 to [`SUBJECT_BYTES`] bytes without control characters.
+pub fn is_subject(text: &str) -> bool {
+    !text.is_empty() && text.len() <= SUBJECT_BYTES && !text.chars().any(char::is_control)
+}
+
 /// Which tokens are accepted. One of the two files is needed; with both, either key will do.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TokenConfig {

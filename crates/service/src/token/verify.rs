@@ -5,7 +5,7 @@ use jsonwebtoken::{Validation, decode, decode_header, errors::ErrorKind};
 use serde::Deserialize;
 
 use super::{
-    Claims, SUBJECT_BYTES, TOKEN_BYTES, TokenConfig, TokenError,
+    Claims, TOKEN_BYTES, TokenConfig, TokenError, is_subject,
     keys::{self, Key},
 };
 
@@ -146,8 +146,7 @@ impl Verifier {
     }
 
     fn check(&self, claims: Wire, now_s: i64) -> Result<Claims, TokenError> {
-        let sub = &claims.sub;
-        if sub.is_empty() || sub.len() > SUBJECT_BYTES || sub.chars().any(char::is_control) {
+        if !is_subject(&claims.sub) {
             return Err(TokenError::Malformed);
         }
         if claims.iss != self.shared.issuer || !claims.aud.contains(&self.shared.audience) {
