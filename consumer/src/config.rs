@@ -1,6 +1,7 @@
 //! Configuration: one struct, flags and environment only. The doc comments are the `--help`.
 use std::time::Duration;
 
+use hubbub_log::SESSION_TIMEOUT_MAX;
 use hubbub_protocol::{GROUP_DEFAULT, PodId, TOPIC_MESSAGES};
 use hubbub_service::{OpsConfig, config::Mistakes, telemetry::LogConfig};
 use uuid::Uuid;
@@ -57,12 +58,14 @@ pub struct Config {
     )]
     pub shard_database_urls: Vec<String>,
 
-    /// Name of this process: 1 to 64 letters, digits or `-_.`; random if absent.
+    /// Name of this process: 1 to 64 letters, digits or `-_.`; random if absent. No other consumer of
+    /// the group may have it: who comes back under it within its session has its partitions again
+    /// at once (Kafka's static membership).
     #[arg(long, env = "HUBBUB_POD_ID")]
     pub pod_id: Option<PodId>,
 
-    /// Milliseconds of silence after which the group takes this process for dead. A stock broker
-    /// refuses less than 6000.
+    /// Milliseconds of silence after which the group takes this process for dead, at most 30000. A
+    /// stock broker refuses less than 6000.
     #[arg(long, env = "HUBBUB_SESSION_TIMEOUT_MS", default_value_t = SESSION_TIMEOUT_MS)]
     pub session_timeout_ms: u64,
 
@@ -111,6 +114,11 @@ impl Config {
             self.heartbeat_ms > 0 && self.heartbeat_ms * 3 <= self.session_timeout_ms,
             "--heartbeat-ms",
             "must be above 0 and at most a third of --session-timeout-ms",
+        );
+        mistakes.require(
+            self.session_timeout() <= SESSION_TIMEOUT_MAX,
+            "--session-timeout-ms",
+            format_args!("must be at most {}", SESSION_TIMEOUT_MAX.as_millis()),
         );
         mistakes.require(
             self.grace() >= LONGEST_DRAIN,
@@ -190,13 +198,14 @@ mod tests {
 
     #[test]
     fn mistakes_are_reported_together() {
-        let mistakes = parse(&["--heartbeat-ms=3000", "--topic="])
-            .check()
-            .expect_err("two mistakes");
-        let text = mistakes.to_string();
-        assert!(
-            text.contains("--heartbeat-ms") && text.contains("--topic"),
-            "{text}"
-        );
+        let mistakes = parse(&[
+            "--heartbeat-ms=11000",
+            "--session-timeout-ms=30001",
+            "--topic=",
+        ]);
+        let text = mistakes.check().expect_err("three mistakes").to_string();
+        for option in ["--heartbeat-ms", "--session-timeout-ms: must be", "--topic"] {
+            assert!(text.contains(option), "{option}: {text}");
+        }
     }
 }

@@ -26,7 +26,7 @@ mod slot;
 pub use admin::{TopicFacts, Watermarks, create_topic, topic_facts, watermarks};
 pub use appender::{Appended, Appender, Rejected, Report};
 pub use check::check_positions;
-pub use config::{Config, ConsumerConfig, Misfit};
+pub use config::{Config, ConsumerConfig, Misfit, SESSION_TIMEOUT_MAX};
 pub use consumer::{
     CLOSED_TWICE, CONSUMER_STOP, Consumer, ConsumerEvent, ConsumerHandle, Positions,
 };

@@ -84,6 +84,49 @@ async fn members_join_and_leave_and_nothing_is_lost_or_doubled() -> anyhow::Resu
     Ok(())
 }
 
+/// Longer than a test waits: what it sees does not come from a session that ends.
+const LONG_SESSION: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn named_member_that_leaves_keeps_no_place() -> anyhow::Result<()> {
+    let log = fresh(4).await?;
+    let books = Books::default();
+    let first = Reader::start_named(&log, "first", LONG_SESSION, &books);
+    eventually("the first member has all", || first.held.lock().len() == 4).await;
+    let second = Reader::start_named(&log, "second", LONG_SESSION, &books);
+    eventually("the two share", || {
+        first.held.lock().len() == 2 && second.held.lock().len() == 2
+    })
+    .await;
+    first.stop().await;
+    eventually("the second has all", || second.held.lock().len() == 4).await;
+    second.stop().await;
+    Ok(())
+}
+
+/// To the broker, a process that died and was started again is a second member under one name.
+#[tokio::test(flavor = "multi_thread")]
+async fn member_that_comes_back_under_its_name_has_its_partitions_at_once() -> anyhow::Result<()> {
+    let log = fresh(4).await?;
+    let books = Books::default();
+    append_some(&log, channel_in(0, 4), 10).await;
+    let before = Reader::start_named(&log, "one", LONG_SESSION, &books);
+    eventually("its partitions", || before.held.lock().len() == 4).await;
+    eventually("its rows", || books.lock().count() == 10).await;
+    let after = Reader::start_named(&log, "one", LONG_SESSION, &books);
+    eventually("the same partitions", || after.held.lock().len() == 4).await;
+    append_some(&log, channel_in(0, 4), 10).await;
+    eventually("rows after", || books.lock().count() == 20).await;
+    assert!(books.lock().is_dense());
+    // The older one hears of it with its next heartbeat, and ends by itself.
+    eventually("the older ends", || before.held.lock().is_empty()).await;
+    before.stop().await;
+    append_some(&log, channel_in(1, 4), 10).await;
+    eventually("the newer goes on", || books.lock().count() == 30).await;
+    after.stop().await;
+    Ok(())
+}
+
 /// The events of one member by hand, for tests that read slowly or not at all.
 struct Hand {
     consumer: Consumer,
