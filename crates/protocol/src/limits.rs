@@ -14,6 +14,9 @@ pub const USER_NAME_BYTES: usize = 80;
 pub const PAGE_ROWS: usize = 200;
 /// Rows on one page of history when the request names no limit.
 pub const PAGE_ROWS_DEFAULT: usize = 50;
+/// Bytes of the frames of a history page, about: one that has more has fewer rows than were asked
+/// for, at least one. The earlier versions beside them have as much again.
+pub const PAGE_BYTES: usize = 1024 * 1024;
 /// Seqs that a `stored` announcement lists; past it the edges fetch the range.
 pub const STORED_SEQS: usize = 500;
 /// Nesting of a JSON document that a client sends.

@@ -1,4 +1,4 @@
-use hubbub_protocol::{ChannelId, Seq};
+use hubbub_protocol::{ChannelId, Seq, limits};
 use uuid::Uuid;
 
 use crate::{Error, Row, Store, channels::one_more, database::read, messages::MessageRow};
@@ -34,7 +34,8 @@ fn half(limit: usize) -> i64 {
 /// A page of history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page {
-    /// Ascending by seq.
+    /// Ascending by seq; fewer than were asked for where their bodies pass
+    /// [`limits::PAGE_BYTES`], but never none for that.
     pub rows: Vec<Row>,
     /// Whether more rows lie beyond the page in the direction that was asked; for `Around`, in
     /// either.
@@ -240,7 +241,9 @@ impl Store {
         }
         // A join keeps its order in practice and promises none.
         messages.sort_unstable_by_key(|row| row.seq);
-        let has_more = cut(&mut messages, window, limit);
+        let too_many = cut(&mut messages, window, limit);
+        let too_large = cut_to_size(&mut messages, window, limits::PAGE_BYTES);
+        let has_more = too_many || too_large;
         Ok(Page {
             rows: messages,
             has_more,
@@ -266,6 +269,37 @@ fn cut(rows: &mut Vec<Row>, window: Window, limit: usize) -> bool {
     let has_more = surplus > 0 || rows.len() > limit;
     rows.truncate(limit);
     has_more
+}
+
+/// Cuts ascending rows to about `bytes` of bodies, at least one row: those nearest to the bound
+/// stay. Gives whether that left any out.
+fn cut_to_size(rows: &mut Vec<Row>, window: Window, bytes: usize) -> bool {
+    if rows.iter().map(|row| row.body.len()).sum::<usize>() <= bytes {
+        return false;
+    }
+    let middle = match window {
+        Window::Newest | Window::Before(_) => rows.len(),
+        Window::After(_) => 0,
+        Window::Around(seq) => rows.partition_point(|row| row.seq < seq),
+    };
+    // Grows from the middle on both sides by turns, the side behind it first.
+    let (mut from, mut to, mut size) = (middle, middle, 0);
+    while to - from < rows.len() {
+        let behind = to < rows.len() && (from == 0 || to - middle <= middle - from);
+        let next = if behind { to } else { from - 1 };
+        size += rows[next].body.len();
+        if size > bytes && to > from {
+            break;
+        }
+        if behind {
+            to += 1;
+        } else {
+            from -= 1;
+        }
+    }
+    rows.truncate(to);
+    rows.drain(..from);
+    true
 }
 
 #[cfg(test)]
@@ -307,7 +341,55 @@ mod tests {
         assert_eq!(seqs(&page), [50]);
     }
 
+    fn large(seqs: &[u64], bytes: usize) -> Vec<Row> {
+        let mut rows = rows(seqs);
+        for row in &mut rows {
+            row.body = "x".repeat(bytes);
+        }
+        rows
+    }
+
+    #[test]
+    fn page_that_is_too_large_keeps_the_rows_next_to_its_bound() {
+        let cut = |window, bytes| {
+            let mut page = large(&[20, 30, 40, 50, 60], 100);
+            let cut = cut_to_size(&mut page, window, bytes);
+            (seqs(&page), cut)
+        };
+        assert_eq!(cut(Window::Newest, 500), (vec![20, 30, 40, 50, 60], false));
+        assert_eq!(cut(Window::Newest, 499), (vec![30, 40, 50, 60], true));
+        assert_eq!(cut(Window::Before(Seq(70)), 250), (vec![50, 60], true));
+        assert_eq!(cut(Window::After(Seq(10)), 250), (vec![20, 30], true));
+        assert_eq!(cut(Window::Around(Seq(40)), 300), (vec![30, 40, 50], true));
+        assert_eq!(cut(Window::Around(Seq(40)), 200), (vec![30, 40], true));
+        assert_eq!(cut(Window::Around(Seq(10)), 200), (vec![20, 30], true));
+        assert_eq!(cut(Window::Around(Seq(99)), 200), (vec![50, 60], true));
+        // A row that is larger than a page may be is a page of its own.
+        assert_eq!(cut(Window::Newest, 10), (vec![60], true));
+        assert_eq!(cut(Window::Around(Seq(40)), 10), (vec![40], true));
+    }
+
     proptest! {
+        /// Whatever their sizes, pages follow each other to the end and show each row once.
+        #[test]
+        fn pages_that_are_cut_show_every_row(sizes in prop::collection::vec(0_usize..50, 1..60)) {
+            let all: Vec<u64> = (1..=sizes.len() as u64).collect();
+            let (mut seen, mut from) = (Vec::new(), 0);
+            loop {
+                let mut page = rows(&all[from..]);
+                for (row, size) in page.iter_mut().zip(&sizes[from..]) {
+                    row.body = "x".repeat(*size);
+                }
+                let more = cut_to_size(&mut page, Window::After(Seq(from as u64)), 100);
+                seen.extend(seqs(&page));
+                from = seen.len();
+                if !more {
+                    break;
+                }
+            }
+            prop_assert_eq!(seen, all);
+        }
+
         #[test]
         fn one_row_too_many_is_cut_on_the_far_side(count in 0_u64..8, limit in 1_usize..8) {
             let limit_rows = (limit as u64 + 1).min(count);

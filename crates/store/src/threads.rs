@@ -111,7 +111,8 @@ impl Store {
 
     /// What these messages said before their edits, by message, oldest first: at most the newest
     /// [`limits::VERSIONS_PER_MESSAGE`] of each, and [`limits::VERSIONS_PER_PAGE`] in all, of which
-    /// later messages have theirs first. A deleted message has none.
+    /// later messages have theirs first, up to about [`limits::PAGE_BYTES`]. A deleted message has
+    /// none.
     pub async fn versions(
         &self,
         channel: ChannelId,
@@ -134,7 +135,14 @@ impl Store {
             i64::from(limits::VERSIONS_PER_PAGE)
         )
         .fetch_all(conn))?;
+        let mut bytes = 0;
+        let fit = rows.iter().take_while(|row| {
+            bytes += row.text.len();
+            bytes <= limits::PAGE_BYTES
+        });
+        let fit = fit.count();
         rows.into_iter()
+            .take(fit)
             .rev()
             .map(|row| {
                 let version = Version {
