@@ -14,12 +14,14 @@ use crate::{Chat, Error, membership::named, send::random_id};
 const LEAST_PAUSE: Duration = Duration::from_secs(5);
 /// Channels that are told of a change at once.
 const AT_ONCE: usize = 16;
+/// How long channels are told of a change; those that are left then are not told.
+const TELLING: Duration = Duration::from_secs(10);
 
 impl Chat {
     /// Changes a user's own name, picture or status, which counts its version up, and tells every
-    /// channel of the user by a record. The reply says how many have it: the change stands where
-    /// the log did not take the record, and clients see the version when they read the user
-    /// again. At most one in 5 s. Errors: [`Error::Invalid`], [`Error::RateLimited`],
+    /// channel of the user by a record, for 10 s at most. The reply says how many have it: the
+    /// change stands where the log did not take the record, and clients see the version when they
+    /// read the user again. At most one in 5 s. Errors: [`Error::Invalid`], [`Error::RateLimited`],
     /// [`Error::UserNotFound`], [`Error::Store`].
     ///
     /// Dropped before its end, the change may stand without its records.
@@ -42,6 +44,7 @@ impl Chat {
         let announced = stream::iter(channels.iter().copied())
             .map(tell)
             .buffer_unordered(AT_ONCE)
+            .take_until(tokio::time::sleep(TELLING))
             .filter(|told| std::future::ready(*told))
             .count()
             .await;
