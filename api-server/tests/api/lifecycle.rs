@@ -98,7 +98,7 @@ async fn document_is_open_and_metrics_count() -> anyhow::Result<()> {
 #[tokio::test]
 async fn stop_before_the_start_is_done_is_no_failure() -> anyhow::Result<()> {
     let env = TestEnv::new("stopped").await?;
-    let core = Proxy::start(env.postgres_addr()).await?;
+    let core = Proxy::start(env.postgres_addr())?;
     core.go_down();
     let bound = Api::bind(config(&env, &core)?, Ok(())).await?;
     let readyz = format!("http://{}/readyz", bound.ops_addr());

@@ -155,10 +155,10 @@ impl World {
         hubbub_store::init(&databases, &identity).await?;
         let store = Store::open(&databases, &hubbub_store::Metrics::default()).await?;
 
-        let core = Proxy::start(env.postgres_addr()).await?;
+        let core = Proxy::start(env.postgres_addr())?;
         let (mut shards, mut shard_urls) = (Vec::new(), Vec::new());
         for url in &env.shard_urls {
-            let proxy = Proxy::start(env.postgres_addr()).await?;
+            let proxy = Proxy::start(env.postgres_addr())?;
             shard_urls.push(through(url, &env, &proxy));
             shards.push(proxy);
         }

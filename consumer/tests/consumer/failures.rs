@@ -13,7 +13,7 @@ use crate::world::{DEADLINE, PARTITIONS, World, channel, eventually};
 #[tokio::test(flavor = "multi_thread")]
 async fn shard_that_is_away_stops_its_own_partitions_only() -> Result<()> {
     let mut world = World::new("shard_that_is_away").await?;
-    let proxy = Proxy::start(world.env.postgres_addr()).await?;
+    let proxy = Proxy::start(world.env.postgres_addr())?;
     let direct = world.env.postgres_addr().to_string();
     world.at.shard_urls[1] = world.at.shard_urls[1].replace(&direct, &proxy.addr().to_string());
     let on_shard = |shard: usize| {

@@ -291,7 +291,7 @@ async fn topic_of_marks_that_was_made_anew_is_read_from_its_beginning() -> Resul
 #[tokio::test(flavor = "multi_thread")]
 async fn marks_without_a_shard_come_when_it_is_back() -> Result<()> {
     let mut world = World::new("marks_without_a_shard").await?;
-    let proxy = hubbub_stack::Proxy::start(world.env.postgres_addr()).await?;
+    let proxy = hubbub_stack::Proxy::start(world.env.postgres_addr())?;
     let server = world.env.postgres_addr().to_string();
     let url = &mut world.at.shard_urls[1];
     *url = url.replace(&server, &proxy.addr().to_string());

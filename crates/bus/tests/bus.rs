@@ -321,7 +321,7 @@ async fn frozen_redis_fails_fast_and_works_again_after() -> anyhow::Result<()> {
 #[tokio::test]
 async fn deaf_connection_is_found_and_replaced() -> anyhow::Result<()> {
     let server = Server::start().await?;
-    let proxy = Proxy::start(server.addr()).await?;
+    let proxy = Proxy::start(server.addr())?;
     let mut config = server.config("a");
     config.subscribe_url = format!("redis://{}", proxy.addr());
     let mut node = Node::start(&config);
@@ -346,7 +346,7 @@ async fn deaf_connection_is_found_and_replaced() -> anyhow::Result<()> {
 #[tokio::test]
 async fn probe_that_cannot_be_sent_cuts_nothing() -> anyhow::Result<()> {
     let server = Server::start().await?;
-    let proxy = Proxy::start(server.addr()).await?;
+    let proxy = Proxy::start(server.addr())?;
     let mut config = server.config("a");
     config.url = format!("redis://{}", proxy.addr());
     let mut node = Node::start(&config);
@@ -722,7 +722,7 @@ async fn asking_until_all_stops_waiting_for_a_pod_whose_lease_is_gone() -> anyho
 #[tokio::test]
 async fn asking_until_all_survives_a_cut() -> anyhow::Result<()> {
     let server = Server::start().await?;
-    let proxy = Proxy::start(server.addr()).await?;
+    let proxy = Proxy::start(server.addr())?;
     let mut tasks = JoinSet::new();
     answering(&server, "a", &mut tasks).await?;
     let mut config = server.config("asker");

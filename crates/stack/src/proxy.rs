@@ -6,10 +6,11 @@ mod pump;
 use carry::carry;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -18,6 +19,26 @@ use tokio::time::sleep;
 const BACKLOG: u32 = 1024;
 /// Pause when no connection can be taken for want of descriptors.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Threads that carry all proxies of this process.
+const THREADS: usize = 2;
+
+/// A runtime apart for the links: one that also has thousands of busy tasks would add its queue to
+/// every hop, and a transaction of ten round trips would take a second.
+static LINKS: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
+    Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .thread_name("proxy")
+        .enable_all()
+        .build()
+});
+
+fn links() -> io::Result<&'static Handle> {
+    match &*LINKS {
+        Ok(runtime) => Ok(runtime.handle()),
+        Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+    }
+}
 
 /// A way through the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +88,9 @@ struct Route {
     buffer_bytes: Option<u32>,
 }
 
-/// A link to one server, or to the first of several that takes the connection. New conditions
-/// hold for connections that are open, too. Dropping the proxy cuts everything; it must be made
-/// within a runtime and lives no longer than that.
+/// A link to one server, or to the first of several that takes the connection. New conditions hold
+/// for connections that are open, too. Dropping the proxy cuts everything. It has threads of its
+/// own, which all proxies of the process share.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -84,8 +105,8 @@ impl Proxy {
     ///
     /// # Errors
     /// When no socket can be bound.
-    pub async fn start(upstream: SocketAddr) -> io::Result<Self> {
-        Self::start_many(vec![upstream]).await
+    pub fn start(upstream: SocketAddr) -> io::Result<Self> {
+        Self::start_many(vec![upstream])
     }
 
     /// Listens on a free loopback port. Every connection goes to the first of `upstreams` that
@@ -93,25 +114,25 @@ impl Proxy {
     ///
     /// # Errors
     /// When no socket can be bound.
-    pub async fn start_many(upstreams: Vec<SocketAddr>) -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        Self::serve(listener, upstreams, None)
+    pub fn start_many(upstreams: Vec<SocketAddr>) -> io::Result<Self> {
+        Self::listen(upstreams, None)
     }
 
     /// [`Proxy::start_many`] whose kernel buffers have this size, so that the one end feels soon
     /// that the other is slow.
     pub(crate) fn with_buffers(upstreams: Vec<SocketAddr>, bytes: u32) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        carry::set_buffers(&socket, Some(bytes))?;
-        socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
-        Self::serve(socket.listen(BACKLOG)?, upstreams, Some(bytes))
+        Self::listen(upstreams, Some(bytes))
     }
 
-    fn serve(
-        listener: TcpListener,
-        upstreams: Vec<SocketAddr>,
-        buffer_bytes: Option<u32>,
-    ) -> io::Result<Self> {
+    fn listen(upstreams: Vec<SocketAddr>, buffer_bytes: Option<u32>) -> io::Result<Self> {
+        let links = links()?;
+        let listener = {
+            let _there = links.enter();
+            let socket = TcpSocket::new_v4()?;
+            carry::set_buffers(&socket, buffer_bytes)?;
+            socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+            socket.listen(BACKLOG)?
+        };
         let addr = listener.local_addr()?;
         let (conditions, seen) = watch::channel(Conditions::default());
         let counters = Arc::<Counters>::default();
@@ -120,12 +141,8 @@ impl Proxy {
             buffer_bytes,
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(
-            listener,
-            Arc::clone(&route),
-            seen,
-            Arc::clone(&counters),
-        ));
+        let accepting = accept(listener, Arc::clone(&route), seen, Arc::clone(&counters));
+        tasks.spawn_on(accepting, links);
         Ok(Self {
             addr,
             route,
@@ -294,12 +311,7 @@ mod tests {
     #[tokio::test]
     async fn small_buffers_let_the_server_feel_a_slow_client() {
         let small = taken_by(|to| Proxy::with_buffers(vec![to], 32 * 1024)).await;
-        let large = taken_by(|to| {
-            let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-            listener.set_nonblocking(true)?;
-            Proxy::serve(TcpListener::from_std(listener)?, vec![to], None)
-        })
-        .await;
+        let large = taken_by(|to| Proxy::listen(vec![to], None)).await;
         assert!(small + 1024 * 1024 < large, "{small} and {large}");
     }
 }

@@ -258,7 +258,7 @@ impl Stack {
         let n = self.consumers.len() + self.spare_consumers.len() + 1;
         let name = format!("{}-{n}", Role::Consumer.word());
         if self.options.links {
-            self.links.add(&name).await?;
+            self.links.add(&name)?;
         }
         let seen = self.links.seen_by(&name, &self.endpoints);
         let which = (Role::Consumer, n);

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 async fn reader_at_a_kilobyte_a_second_is_not_cut_and_costs_a_mebibyte() -> anyhow::Result<()> {
     let world = World::start("slow-reader", 1, 1).await?;
     let busy = world.channel("Maths").await?;
-    let proxy = Proxy::start(world.stack.edge(0).addr()).await?;
+    let proxy = Proxy::start(world.stack.edge(0).addr())?;
     let slow = world.device_at("Mike", proxy.addr()).await?;
     slow.join(busy).await?;
     let quick = world.device_on("John", 0).await?;
@@ -103,7 +103,7 @@ async fn device_away_for_twenty_thousand_messages_catches_up_also_when_cut() -> 
     }
     world.wait_caught_up().await?;
 
-    let proxy = Proxy::start(world.stack.haproxy().front()).await?;
+    let proxy = Proxy::start(world.stack.haproxy().front())?;
     for ordered in [false, true] {
         let url = format!("ws://{}/ws", proxy.addr());
         let mut config = Config::new(url, TokenSource::Fixed(world.token("John")?));

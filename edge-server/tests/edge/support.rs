@@ -114,7 +114,7 @@ impl World {
         };
         hubbub_store::init(&databases, &identity).await?;
         let store = Store::open(&databases, &hubbub_store::Metrics::default()).await?;
-        let core = Proxy::start(env.postgres_addr()).await?;
+        let core = Proxy::start(env.postgres_addr())?;
         std::fs::write(env.dir().join("secret"), SECRET)?;
         Ok(Self {
             env,

@@ -177,7 +177,7 @@ async fn who_is_here_equals_the_truth_on_four_pods() -> anyhow::Result<()> {
 async fn frozen_pod_is_named_in_time_and_nothing_stays_behind() -> anyhow::Result<()> {
     let world = World::new("who_frozen").await?;
     let redis = world.env.redis_url.trim_start_matches("redis://").parse()?;
-    let proxy = Proxy::start(redis).await?;
+    let proxy = Proxy::start(redis)?;
     let behind = format!("--redis-url=redis://{}", proxy.addr());
     let a = world.pod("edge-a", &[]).await?;
     let b = world.pod("edge-b", &[behind.as_str()]).await?;

@@ -79,11 +79,11 @@ impl Site {
         let haproxy = Haproxy::launch(&dir.join("haproxy"), front, &backends, &[], &[]).await?;
         let mut links = Vec::new();
         for n in 0..LISTENERS {
-            links.push((Plan::listener(n), Proxy::start(haproxy.front()).await?));
+            links.push((Plan::listener(n), Proxy::start(haproxy.front())?));
         }
         let mut writers_links = Vec::new();
         for _ in 0..WRITERS {
-            writers_links.push(Proxy::start(haproxy.front()).await?);
+            writers_links.push(Proxy::start(haproxy.front())?);
         }
         Ok(Self {
             links,

@@ -33,7 +33,7 @@ pub(super) struct Links {
 impl Links {
     /// Makes the links to Kafka, and the listeners that Kafka needs for them: a client is told by
     /// Kafka where to connect, so every process is told another address.
-    pub(super) async fn to_kafka(options: &Options) -> Result<(Self, Vec<Listener>)> {
+    pub(super) fn to_kafka(options: &Options) -> Result<(Self, Vec<Listener>)> {
         let (mut links, mut listeners) = (Self::default(), Vec::new());
         if !options.links {
             return Ok((links, listeners));
@@ -48,16 +48,16 @@ impl Links {
             .chain(names(Role::Api, 1..=options.apis))
             .chain(names(Role::Consumer, 1..=consumers));
         for name in described {
-            links.used.push(kafka_link(&name, &mut listeners).await?);
+            links.used.push(kafka_link(&name, &mut listeners)?);
         }
         for name in names(Role::Consumer, consumers + 1..=consumers + LATE_CONSUMERS) {
-            links.late.push(kafka_link(&name, &mut listeners).await?);
+            links.late.push(kafka_link(&name, &mut listeners)?);
         }
         Ok((links, listeners))
     }
 
     /// Makes the other links of every process that has one to Kafka.
-    pub(super) async fn add_servers(
+    pub(super) fn add_servers(
         &mut self,
         redis: Option<&Redis>,
         postgres: &[Postgres],
@@ -67,26 +67,26 @@ impl Links {
         self.servers = redis.into_iter().chain(postgres).collect();
         let names: Vec<String> = self.used.iter().map(|link| link.from.clone()).collect();
         for name in names {
-            self.connect(&name).await?;
+            self.connect(&name)?;
         }
         Ok(())
     }
 
     /// Makes the links of a consumer that is added.
-    pub(super) async fn add(&mut self, name: &str) -> Result<()> {
+    pub(super) fn add(&mut self, name: &str) -> Result<()> {
         let at = self.late.iter().position(|link| link.from == name);
         let at = at.with_context(|| {
             format!("Kafka has no listener for {name}: at most {LATE_CONSUMERS} can be added")
         })?;
-        self.connect(name).await?;
+        self.connect(name)?;
         let kafka = self.late.remove(at);
         self.used.push(kafka);
         Ok(())
     }
 
-    async fn connect(&mut self, name: &str) -> Result<()> {
+    fn connect(&mut self, name: &str) -> Result<()> {
         for (to, addr) in &self.servers {
-            let proxy = Proxy::start(*addr).await.context("start a proxy")?;
+            let proxy = Proxy::start(*addr).context("start a proxy")?;
             self.used.push(Link::new(name, to, proxy));
         }
         Ok(())
@@ -136,9 +136,9 @@ fn names(role: Role, numbers: impl Iterator<Item = usize>) -> impl Iterator<Item
     numbers.map(move |n| format!("{}-{n}", role.word()))
 }
 
-async fn kafka_link(name: &str, listeners: &mut Vec<Listener>) -> Result<Link> {
+fn kafka_link(name: &str, listeners: &mut Vec<Listener>) -> Result<Link> {
     let port = Port::free()?;
-    let proxy = Proxy::start(port.addr()).await.context("start a proxy")?;
+    let proxy = Proxy::start(port.addr()).context("start a proxy")?;
     let link = Link::new(name, "kafka", proxy);
     listeners.push(Listener {
         name: name.to_uppercase().replace('-', "_"),

@@ -47,13 +47,13 @@ pub(super) async fn start(options: Options, report: Report<'_>) -> Result<Stack>
 
     let ports = front_ports(&options, report)?;
     let first = ports.first().context("a stack has at least one HAProxy")?;
-    let (mut links, listeners) = Links::to_kafka(&options).await?;
+    let (mut links, listeners) = Links::to_kafka(&options)?;
     let (redis, kafka, postgres) = tokio::try_join!(
         redis(&options, &dir, report),
         kafka(&options, &dir, listeners, report),
         postgres(&options, &dir, report),
     )?;
-    links.add_servers(redis.as_ref(), &postgres).await?;
+    links.add_servers(redis.as_ref(), &postgres)?;
     let endpoints = Endpoints {
         front_url: format!("http://{}", first.front.addr()),
         ws_url: format!("ws://{}/ws", first.front.addr()),

@@ -20,7 +20,7 @@ async fn echo() -> (Proxy, JoinSet<()>) {
             });
         }
     });
-    (Proxy::start(addr).await.unwrap(), tasks)
+    (Proxy::start(addr).unwrap(), tasks)
 }
 
 async fn round_trip(stream: &mut TcpStream, text: &[u8]) {
@@ -62,8 +62,10 @@ async fn cut_resets_open_connections_and_takes_new_ones() {
 async fn down_closes_new_connections_until_healed() {
     let (proxy, _echo) = echo().await;
     proxy.go_down();
-    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
-    assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
+    // It may be closed before we see that it was made.
+    if let Ok(mut stream) = TcpStream::connect(proxy.addr()).await {
+        assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
+    }
     proxy.heal();
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
     round_trip(&mut stream, b"healed").await;
@@ -119,7 +121,7 @@ async fn eventually(mut is_so: impl FnMut() -> bool) {
 async fn pair() -> (Proxy, TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    let proxy = Proxy::start(addr).await.unwrap();
+    let proxy = Proxy::start(addr).unwrap();
     let client = TcpStream::connect(proxy.addr()).await.unwrap();
     let (server, _) = listener.accept().await.unwrap();
     (proxy, client, server)
@@ -218,7 +220,7 @@ async fn next_upstream_is_taken_when_the_first_is_not_there() {
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let gone = nobody.local_addr().unwrap();
     drop(nobody);
-    let many = Proxy::start_many(vec![gone, proxy.addr()]).await.unwrap();
+    let many = Proxy::start_many(vec![gone, proxy.addr()]).unwrap();
     let mut stream = TcpStream::connect(many.addr()).await.unwrap();
     round_trip(&mut stream, b"there").await;
     assert_eq!(proxy.connections(), 1);
@@ -271,8 +273,8 @@ async fn thousand_links_carry_messages_cheaply() {
     let upstream = _first.upstreams()[0];
     let mut links = Vec::new();
     for _ in 0..LINKS {
-        let far = Proxy::start(upstream).await.unwrap();
-        let near = Proxy::start(far.addr()).await.unwrap();
+        let far = Proxy::start(upstream).unwrap();
+        let near = Proxy::start(far.addr()).unwrap();
         let stream = TcpStream::connect(near.addr()).await.unwrap();
         links.push((near, far, stream));
     }
@@ -286,8 +288,8 @@ async fn thousand_links_carry_messages_cheaply() {
     eprintln!("{per_second:.0} round trips a second through two proxies each");
     for (near, far, _) in &links {
         let each = (MESSAGES / LINKS * 400) as u64;
-        assert_eq!(near.forwarded(), [each; 2]);
-        assert_eq!(far.forwarded(), [each; 2]);
+        // The last bytes are counted when they are on their way.
+        eventually(|| near.forwarded() == [each; 2] && far.forwarded() == [each; 2]).await;
     }
 }
 

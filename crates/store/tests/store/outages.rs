@@ -191,7 +191,7 @@ async fn shard_that_was_away_at_open_is_checked_before_it_is_used() -> anyhow::R
 #[tokio::test]
 async fn connection_cut_before_the_commit_leaves_nothing() -> anyhow::Result<()> {
     let world = World::new("cut").await?;
-    let proxy = Proxy::start(world.env.postgres_addr()).await?;
+    let proxy = Proxy::start(world.env.postgres_addr())?;
     let direct = world.env.postgres_addr().to_string();
     let mut config = world.config.clone();
     config.shard_urls[1] = config.shard_urls[1].replace(&direct, &proxy.addr().to_string());
