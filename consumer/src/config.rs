@@ -58,9 +58,7 @@ pub struct Config {
     )]
     pub shard_database_urls: Vec<String>,
 
-    /// Name of this process: 1 to 64 letters, digits or `-_.`; random if absent. No other consumer of
-    /// the group may have it: who comes back under it within its session has its partitions again
-    /// at once (Kafka's static membership).
+    /// Name of this process: 1 to 64 letters, digits or `-_.`; random if absent.
     #[arg(long, env = "HUBBUB_POD_ID")]
     pub pod_id: Option<PodId>,
 

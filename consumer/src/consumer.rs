@@ -201,7 +201,6 @@ fn join_groups(
     let marks = ConsumerConfig {
         log: log.marks(),
         group: format!("{}-marks", config.group),
-        member: config.pod_id.as_ref().map(ToString::to_string),
         session_timeout: config.session_timeout(),
         heartbeat: config.heartbeat(),
         batch_records: BATCH_RECORDS,

@@ -116,11 +116,6 @@ pub struct ConsumerConfig {
     pub log: Config,
     /// The group whose members share the partitions.
     pub group: String,
-    /// Name of this member, which no other of the group has: `group.instance.id` of Kafka's static
-    /// membership (KIP-345). Who comes back under a name within its session has its partitions
-    /// again at once, and nobody waits until the one of before is taken for dead; of two with one
-    /// name the older ends. Without a name each start is another member.
-    pub member: Option<String>,
     /// A member that is silent for so long is dead and its partitions move. A stock broker takes
     /// 6 s or more; at most [`SESSION_TIMEOUT_MAX`].
     pub session_timeout: Duration,
@@ -135,6 +130,9 @@ pub struct ConsumerConfig {
 impl ConsumerConfig {
     pub(crate) fn client(&self) -> ClientConfig {
         let mut client = self.log.client();
+        // No `group.instance.id` (KIP-345): it would spare the wait for the session of one who
+        // died, but when Kafka was away librdkafka tries a commit again under the member id of
+        // before, is told that somebody has its name, and fails for good (seen in torture runs).
         client
             .set("group.id", &self.group)
             .set("enable.auto.commit", "false")
@@ -166,9 +164,6 @@ impl ConsumerConfig {
             .set("check.crcs", "true")
             // For the lag gauge alone.
             .set("statistics.interval.ms", "5000");
-        if let Some(member) = &self.member {
-            client.set("group.instance.id", member);
-        }
         client
     }
 }

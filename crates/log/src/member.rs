@@ -19,7 +19,6 @@ use rdkafka::{
     config::{FromClientConfigAndContext as _, RDKafkaLogLevel},
     consumer::{BaseConsumer, CommitMode, Consumer as _, ConsumerContext},
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
-    groups::GroupInfo,
     types::RDKafkaRespErr,
 };
 use tokio::{
@@ -48,8 +47,6 @@ const TURN_RECORDS: usize = 2_000;
 const REVOKE: Duration = Duration::from_secs(2);
 /// How long the farewell may take before the client is dropped as it is.
 const CLOSE: Duration = Duration::from_secs(5);
-/// How long a broker may take to say who is in the group.
-const ASK_GROUP: Duration = Duration::from_secs(1);
 /// How often positions are committed for lag tools and the lag is computed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
@@ -99,19 +96,13 @@ impl ConsumerContext for Context {
         list: &mut TopicPartitionList,
     ) {
         let partitions = list.elements().iter().map(|p| p.partition()).collect();
-        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
-            let none = TopicPartitionList::new();
-            let answered = if assigned {
-                consumer.incremental_assign(&none)
-            } else {
-                consumer.incremental_unassign(&none)
-            };
-            if let Err(error) = answered {
-                tracing::debug!(%error, "rebalance while closing");
+            if let Err(error) = consumer.unassign() {
+                tracing::debug!(%error, "unassign while closing");
             }
             return;
         }
+        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let rebalance = if assigned {
             Rebalance::Assign(partitions)
         } else {
@@ -500,15 +491,6 @@ impl Member {
     fn failed(&mut self, error: &KafkaError) {
         self.metrics.consume_errors.inc();
         match error {
-            KafkaError::MessageConsumptionFatal(RDKafkaErrorCode::FencedInstanceId) => {
-                let name = self.config.member.as_deref();
-                tracing::error!(
-                    log.member = name,
-                    "another member has come under this one's name and has its partitions: give \
-                     each a name of its own"
-                );
-                self.over = true;
-            }
             KafkaError::MessageConsumptionFatal(_) => {
                 tracing::error!(%error, "the consumer's client failed for good");
                 self.over = true;
@@ -648,14 +630,15 @@ impl Member {
             // What still comes was not asked for: it is the next owner's.
             drop(self.consumer.poll(POLL_BUSY));
         }
-        self.give_up(revoking.assigned);
-        let until = Instant::now() + CLOSE;
-        if let Some(name) = &self.config.member {
-            self.say_farewell(name, until);
+        let unanswered = !self.consumer.context().rebalances.lock().is_empty();
+        if unanswered || self.revoking.is_some() {
+            // librdkafka waits for the answer to a rebalance before it leaves.
+            log_failure("give everything up", self.consumer.unassign());
         }
         if let Err(error) = self.consumer.close_queue() {
             tracing::warn!(%error, "leave the group");
         }
+        let until = Instant::now() + CLOSE;
         while !self.consumer.closed() && Instant::now() < until {
             drop(self.consumer.poll(POLL_BUSY));
         }
@@ -663,61 +646,6 @@ impl Member {
         self.show();
         tracing::info!("left the group");
     }
-
-    /// Gives up what is assigned and answers the rebalances that wait: librdkafka leaves after the
-    /// answer only.
-    fn give_up(&mut self, mut assigned: Vec<i32>) {
-        let waiting = std::mem::take(&mut *self.consumer.context().rebalances.lock());
-        for rebalance in waiting {
-            if let Rebalance::Assign(_) = rebalance {
-                let accepted = self.consumer.incremental_assign(&TopicPartitionList::new());
-                log_failure("accept an assignment", accepted);
-            }
-        }
-        if let Some(revoking) = self.revoking.take() {
-            assigned.extend(revoking.assigned);
-        }
-        self.unassign(&assigned);
-    }
-
-    /// Has a member with a name leave in so many words: closed as it is, librdkafka would keep its
-    /// place for it (KIP-345), and its partitions would wait for the end of its session.
-    /// librdkafka does not tell when the broker has taken the farewell, but the group does.
-    fn say_farewell(&self, name: &str, until: Instant) {
-        if self.consumer.client().fatal_error().is_some() {
-            // Whoever has the name now stays.
-            return;
-        }
-        self.consumer.unsubscribe();
-        loop {
-            drop(self.consumer.poll(POLL_BUSY));
-            let group = Some(self.config.group.as_str());
-            let groups = match self.consumer.fetch_group_list(group, ASK_GROUP) {
-                Ok(groups) => groups,
-                Err(error) => {
-                    tracing::info!(%error, "leave the group: no broker hears it, the session ends by itself");
-                    return;
-                }
-            };
-            let mut members = groups.groups().iter().flat_map(GroupInfo::members);
-            if !members.any(|member| is_start_of(name, member.id())) {
-                return;
-            }
-            if Instant::now() >= until {
-                tracing::warn!("the group still has this member: its session ends by itself");
-                return;
-            }
-        }
-    }
-}
-
-/// Whether a member's id is that of a start under this name: a broker calls it by the name, a
-/// dash and a UUID of 36 characters (KIP-345).
-fn is_start_of(name: &str, id: &str) -> bool {
-    let uuid = id
-        .strip_prefix(name)
-        .and_then(|rest| rest.strip_prefix('-'));
-    uuid.is_some_and(|uuid| uuid.len() == 36)
 }
 
 fn log_failure(what: &str, result: KafkaResult<()>) {

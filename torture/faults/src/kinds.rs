@@ -78,9 +78,8 @@ pub(crate) fn manner(kind: FaultKind) -> Manner {
         FaultKind::ConsumerKill => (
             1_000..=3_000,
             2_000,
-            "It comes back under its name before its session ends, or another takes its partitions \
-             over in under 10 s; who has them goes on at the position in the store (P12); plain \
-             joins notice nothing (P9).",
+            "Another consumer takes its partitions over in under 10 s and goes on at the position \
+             in the store (P12); plain joins notice nothing (P9).",
         ),
         FaultKind::ConsumerFreeze => (
             4_500..=5_500,

@@ -84,49 +84,6 @@ async fn members_join_and_leave_and_nothing_is_lost_or_doubled() -> anyhow::Resu
     Ok(())
 }
 
-/// Longer than a test waits: what it sees does not come from a session that ends.
-const LONG_SESSION: Duration = Duration::from_secs(30);
-
-#[tokio::test(flavor = "multi_thread")]
-async fn named_member_that_leaves_keeps_no_place() -> anyhow::Result<()> {
-    let log = fresh(4).await?;
-    let books = Books::default();
-    let first = Reader::start_named(&log, "first", LONG_SESSION, &books);
-    eventually("the first member has all", || first.held.lock().len() == 4).await;
-    let second = Reader::start_named(&log, "second", LONG_SESSION, &books);
-    eventually("the two share", || {
-        first.held.lock().len() == 2 && second.held.lock().len() == 2
-    })
-    .await;
-    first.stop().await;
-    eventually("the second has all", || second.held.lock().len() == 4).await;
-    second.stop().await;
-    Ok(())
-}
-
-/// To the broker, a process that died and was started again is a second member under one name.
-#[tokio::test(flavor = "multi_thread")]
-async fn member_that_comes_back_under_its_name_has_its_partitions_at_once() -> anyhow::Result<()> {
-    let log = fresh(4).await?;
-    let books = Books::default();
-    append_some(&log, channel_in(0, 4), 10).await;
-    let before = Reader::start_named(&log, "one", LONG_SESSION, &books);
-    eventually("its partitions", || before.held.lock().len() == 4).await;
-    eventually("its rows", || books.lock().count() == 10).await;
-    let after = Reader::start_named(&log, "one", LONG_SESSION, &books);
-    eventually("the same partitions", || after.held.lock().len() == 4).await;
-    append_some(&log, channel_in(0, 4), 10).await;
-    eventually("rows after", || books.lock().count() == 20).await;
-    assert!(books.lock().is_dense());
-    // The older one hears of it with its next heartbeat, and ends by itself.
-    eventually("the older ends", || before.held.lock().is_empty()).await;
-    before.stop().await;
-    append_some(&log, channel_in(1, 4), 10).await;
-    eventually("the newer goes on", || books.lock().count() == 30).await;
-    after.stop().await;
-    Ok(())
-}
-
 /// The events of one member by hand, for tests that read slowly or not at all.
 struct Hand {
     consumer: Consumer,
@@ -435,6 +392,35 @@ async fn leaving_waits_for_the_tasks_but_not_for_ever() -> anyhow::Result<()> {
         bounds.contains(&took),
         "a task that hangs costs 2 s, not {took:?}"
     );
+    Ok(())
+}
+
+/// librdkafka leaves after the answer to a rebalance only.
+#[tokio::test(flavor = "multi_thread")]
+async fn member_that_leaves_in_the_middle_of_a_rebalance_is_closed() -> anyhow::Result<()> {
+    let log = fresh(2).await?;
+    let books = Books::default();
+    let mut member = Hand::start(&log, &books, 10);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        held.push(member.assigned().await.2);
+    }
+    let mut other = Hand::start(&log, &books, 10);
+    let task = match member.next().await {
+        ConsumerEvent::Revoked { done, .. } => done,
+        event => panic!("not revoked: {event:?}"),
+    };
+    let began = tokio::time::Instant::now();
+    drop(member.events);
+    member.consumer.stop().await;
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(8), "closed after {took:?}");
+    drop((task, held));
+    let mut taken = [other.assigned().await.0, other.assigned().await.0];
+    taken.sort_unstable();
+    assert_eq!(taken, [0, 1]);
+    drop(other.events);
+    other.consumer.stop().await;
     Ok(())
 }
 

@@ -137,7 +137,6 @@ pub(crate) fn consumer_config(log: &Config, group: &str, batch_records: usize) -
     ConsumerConfig {
         log: log.clone(),
         group: group.to_owned(),
-        member: None,
         session_timeout: Duration::from_millis(3_000),
         heartbeat: Duration::from_millis(1_000),
         batch_records,
@@ -157,22 +156,9 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn start(log: &Config, group: &str, books: &Books) -> Self {
-        Self::start_with(consumer_config(log, group, 50), books)
-    }
-
-    /// A member that keeps its place under a name.
-    pub(crate) fn start_named(log: &Config, name: &str, session: Duration, books: &Books) -> Self {
-        let config = ConsumerConfig {
-            member: Some(name.to_owned()),
-            session_timeout: session,
-            ..consumer_config(log, &log.topic, 50)
-        };
-        Self::start_with(config, books)
-    }
-
-    fn start_with(config: ConsumerConfig, books: &Books) -> Self {
         let metrics = Metrics::default();
         let positions = Arc::new(FromBook(Arc::clone(books)));
+        let config = consumer_config(log, group, 50);
         let (consumer, events) = Consumer::start(config, &metrics, positions).expect("starts");
         let (held, refused) = (Arc::default(), Arc::default());
         let task = serve(
