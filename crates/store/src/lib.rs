@@ -22,6 +22,7 @@ mod admin;
 mod apply;
 mod batch;
 mod channels;
+mod copy;
 mod database;
 mod direct;
 mod effect;

@@ -15,6 +15,7 @@ use crate::{
     Effect, Error, Incoming, NewRow, Store, WRITE_DEADLINE, WriteError, Written,
     apply::apply,
     batch::{Batch, Head, NewHead, Numbered},
+    copy::copy_in,
     database::read,
     error::sqlstate,
 };
@@ -184,14 +185,16 @@ async fn statements(
     }
     let before = read_heads(conn, batch.channels()).await?;
     let mut numbered = batch.number(&before);
-    let kept = insert(conn, &numbered, |row| row.key.message_id.0).await?;
-    #[cfg(feature = "mutants")]
-    let kept = planted::insert_copies(conn, &numbered, kept).await?;
-    if kept.len() < numbered.len() {
-        // Some were copies of stored records, which is rare: close the gaps in the ordinals.
-        batch.retain(&kept);
-        numbered = batch.number(&before);
-        renumber(conn, &numbered).await?;
+    if !copy_in(conn, &numbered).await? {
+        let kept = insert(conn, &numbered, |row| row.key.message_id.0).await?;
+        #[cfg(feature = "mutants")]
+        let kept = planted::insert_copies(conn, &numbered, kept).await?;
+        if kept.len() < numbered.len() {
+            // Some were copies of stored records, which is rare: close the gaps in the ordinals.
+            batch.retain(&kept);
+            numbered = batch.number(&before);
+            renumber(conn, &numbered).await?;
+        }
     }
     let without_effect = apply(conn, &numbered).await?;
     insert_dead(conn, step.partition, &batch.dead).await?;

@@ -95,11 +95,18 @@ async fn random_batches_come_to_what_the_model_says() -> anyhow::Result<()> {
     for _ in 0..40 {
         let before = model.heads.clone();
         let mut batch: Vec<Incoming> = Vec::new();
-        for _ in 0..rng.random_range(1..30) {
+        // Large ones go in by COPY if they have no copy of a stored record.
+        let large = rng.random_range(0..4) == 0;
+        let fresh = rng.random();
+        for _ in 0..rng.random_range(if large { 100..200 } else { 1..30 }) {
             seq += 1;
             let channel = channels[rng.random_range(0..channels.len())];
             // Few ids, so that copies within and across batches are common.
-            let key = key(rng.random_range(1..3), rng.random_range(0..60));
+            let key = if fresh {
+                key(3, u128::from(seq))
+            } else {
+                key(rng.random_range(1..3), rng.random_range(0..60))
+            };
             batch.push(match rng.random_range(0..10) {
                 0 => dead(seq, Some(channel).filter(|_| rng.random())),
                 1 => record(seq, channel, key, RecordKind::Membership),
@@ -143,6 +150,78 @@ async fn random_batches_come_to_what_the_model_says() -> anyhow::Result<()> {
     assert_eq!(status[5].dead.unsigned_abs(), model.dead);
     assert_eq!(status[5].next_offset.unsigned_abs(), seq);
     assert_audit(&world.store).await
+}
+
+/// What goes in by COPY is what an insert stores, and a single copy of a stored record among many
+/// new ones, or a poison record, is found all the same.
+#[tokio::test]
+async fn large_batch_is_stored_as_its_records_alone_would_be() -> anyhow::Result<()> {
+    const ROWS: u64 = 300;
+    let world = World::new("large_batch").await?;
+    let store = &world.store;
+    let [one, large] = channels_of(4, 2)[..] else {
+        unreachable!("two were asked for")
+    };
+    let batch = |from: u64, channel| -> Vec<Incoming> {
+        let of = |at: u64| match at % 10 {
+            7 => record(
+                from + at,
+                channel,
+                key(2, at.into()),
+                RecordKind::Membership,
+            ),
+            _ => message(from + at, channel, key(1, at.into())),
+        };
+        (0..ROWS).map(of).collect()
+    };
+    append(store, 4, &batch(1, large)).await?;
+    for record in batch(1 + ROWS, one) {
+        append(store, 4, &[record]).await?;
+    }
+    let pages = |channel| store.range(channel, Seq(0), Seq(u64::MAX >> 1), 1_000);
+    let (together, alone) = (pages(large).await?, pages(one).await?);
+    assert_eq!(together.len() as u64, ROWS);
+    let keys = |rows: &[hubbub_store::Row]| rows.iter().map(|row| row.key).collect::<Vec<_>>();
+    assert_eq!(keys(&together), keys(&alone));
+    for row in together {
+        assert!(
+            row.body.contains(&format!("number {}\"", row.seq)),
+            "{row:?}"
+        );
+    }
+    let mut conn = world.shard(store.shard_of_partition(4)).await?;
+    let numbers = |rows: Vec<(i64, Option<i64>)>| rows.into_iter().map(|row| row.1);
+    let (together, alone) = (
+        ordinals(&mut conn, large).await?,
+        ordinals(&mut conn, one).await?,
+    );
+    assert!(numbers(together).eq(numbers(alone)));
+
+    // One copy of a stored record among new ones.
+    let mut next = 1 + 2 * ROWS;
+    let mut mixed: Vec<Incoming> = (0..ROWS)
+        .map(|at| message(next + at, large, key(3, at.into())))
+        .collect();
+    mixed[200] = message(next + 200, large, key(1, 5));
+    let written = append(store, 4, &mixed).await?;
+    assert_eq!((written.rows, written.duplicates), (ROWS - 1, 1));
+    next += ROWS;
+
+    // A poison record refuses the batch, and leaves nothing of it.
+    let mut poisoned: Vec<Incoming> = (0..ROWS)
+        .map(|at| message(next + at, large, key(4, at.into())))
+        .collect();
+    if let Incoming::Row(row) = &mut poisoned[100] {
+        row.body = "with a \0 in it".to_owned();
+    }
+    let position = i64::try_from(next)? - 1;
+    let through = position + i64::try_from(ROWS)?;
+    let refused = store
+        .write_batch(4, position, through, &poisoned, || {})
+        .await;
+    assert!(matches!(&refused, Err(WriteError::Data(reason)) if reason.starts_with("22021")));
+    assert_eq!(store.head(large).await?, Seq(next - 1));
+    assert_audit(store).await
 }
 
 #[tokio::test]
