@@ -2,7 +2,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use hubbub_protocol::{ErrorBody, ErrorCode, limits};
-use hubbub_service::OnError;
+use hubbub_service::{OnError, token::valid_until};
 use tokio::time::{Instant, sleep};
 use warp::{Filter, filters::BoxedFilter, http::StatusCode, reply::Response};
 
@@ -14,9 +14,6 @@ use crate::{
     reply::{self, Failure},
     route::Route,
 };
-
-/// Clocks of issuers differ a little (RFC 8725, 3.10): as where the token is verified.
-const LEEWAY_S: i64 = 30;
 
 pub(crate) fn routes(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
     let events = warp::path!("api" / "events")
@@ -41,8 +38,7 @@ async fn events(call: Arc<Call>) -> Result<Response, Failure> {
     }
     let last_event = call.headers.get("last-event-id");
     let last_event = last_event.and_then(|value| value.to_str().ok());
-    let until_s = expires_at_s.saturating_add(LEEWAY_S);
-    let left_s = until_s.saturating_sub(context.clock.now_s());
+    let left_s = valid_until(expires_at_s).saturating_sub(context.clock.now_s());
     // A token that is good for years ends with the connection.
     let left_s = u64::try_from(left_s).unwrap_or(0).min(86_400);
     let asked = Asked {

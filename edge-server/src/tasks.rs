@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hubbub_bus::LEASE;
 use hubbub_protocol::{CloseCode, Seq};
-use hubbub_service::telemetry::wall_clock_ms;
+use hubbub_service::{telemetry::wall_clock_ms, token::valid_until};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
 use crate::{Edge, feed::Sweeper, hub::Turn, socket::Flushed, wire::ping_frame};
@@ -170,7 +170,7 @@ pub(crate) async fn heartbeat(edge: Arc<Edge>) -> Result<(), Infallible> {
                 socket.request_close(CloseCode::Dead, "no sign of life");
             } else if !empty && now.saturating_sub(socket.wrote_ms()) > edge.config.slow_ms {
                 socket.request_close(CloseCode::Slow, "nothing could be sent for too long");
-            } else if expires_at_s.saturating_add(LEEWAY_S) < now_s {
+            } else if valid_until(expires_at_s) <= now_s {
                 socket.request_close(CloseCode::TokenExpired, "the token expired");
             } else if socket.id.0 % rounds == round % rounds {
                 socket.with_outbox(|outbox| outbox.push_control(ping_frame()));
@@ -183,6 +183,3 @@ pub(crate) async fn heartbeat(edge: Arc<Edge>) -> Result<(), Infallible> {
     }
     Ok(())
 }
-
-/// As at the handshake (RFC 8725 allows for clock skew).
-const LEEWAY_S: i64 = 30;

@@ -12,7 +12,7 @@ mod keys;
 mod verify;
 
 pub use keys::read_secret;
-pub use verify::Verifier;
+pub use verify::{Verifier, valid_until};
 
 /// A secret of HS256 has at least as many bytes as its hash (RFC 7518, 3.2).
 pub const SECRET_BYTES: usize = 32;
@@ -52,7 +52,7 @@ pub struct Claims {
     pub subject: String,
     /// Which of their clients, if the issuer says.
     pub device: Option<DeviceId>,
-    /// Seconds since 1970 (without the leeway).
+    /// Seconds since 1970, without the leeway of [`valid_until`].
     pub expires_at: i64,
     /// Seconds since 1970, if the token says.
     pub issued_at: Option<i64>,

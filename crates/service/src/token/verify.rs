@@ -12,6 +12,12 @@ use super::{
 /// Clocks of issuers and servers may differ by so much, in seconds.
 const LEEWAY_S: i64 = 30;
 
+/// The second from which a token that expires at `expires_at` is good for nothing, sockets and
+/// streams that were opened with it included. Clocks of issuers differ a little (RFC 7519, 4.1.4).
+pub fn valid_until(expires_at: i64) -> i64 {
+    expires_at.saturating_add(LEEWAY_S)
+}
+
 /// Checks tokens. Cheap handle.
 #[derive(Clone)]
 pub struct Verifier {
@@ -157,7 +163,7 @@ impl Verifier {
         if begins.iter().flatten().any(|begin| begin.0 > latest) {
             return Err(TokenError::Invalid);
         }
-        if claims.exp.0.saturating_add(LEEWAY_S) <= now_s {
+        if valid_until(claims.exp.0) <= now_s {
             return Err(TokenError::Expired);
         }
         Ok(Claims {
