@@ -70,6 +70,13 @@ struct Conditions {
     tear_after: Option<u64>,
 }
 
+impl Conditions {
+    /// Whether a connection that was `made` under those is cut or silenced by now.
+    fn ends(&self, made: &Self) -> bool {
+        self.cuts != made.cuts || self.silences != made.silences
+    }
+}
+
 #[derive(Debug, Default)]
 struct Counters {
     open: AtomicUsize,

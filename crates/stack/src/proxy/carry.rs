@@ -97,7 +97,7 @@ async fn run(
             Err(Failure::Torn) => End::Cut,
             Err(Failure::Broken) => End::Broken,
         },
-        now = conditions.wait_for(|now| now.cuts != made.cuts || now.silences != made.silences) => {
+        now = conditions.wait_for(|now| now.ends(&made)) => {
             match now {
                 Ok(now) if now.cuts == made.cuts => End::Silenced,
                 _ => End::Cut,

@@ -40,6 +40,7 @@ impl From<io::Error> for Failure {
 #[derive(Debug)]
 pub(super) struct Pump<'a> {
     way: usize,
+    made: Conditions,
     conditions: watch::Receiver<Conditions>,
     forwarded: &'a AtomicU64,
     /// The newest tear that was looked at, and what it leaves.
@@ -62,6 +63,7 @@ impl<'a> Pump<'a> {
     ) -> Self {
         Self {
             way,
+            made,
             conditions,
             forwarded,
             tears: made.tears,
@@ -142,6 +144,10 @@ impl<'a> Pump<'a> {
             return Ok(());
         }
         let now = self.look();
+        if now.ends(&self.made) {
+            // What comes after the command goes nowhere: whoever waits for it ends this way.
+            return Ok(());
+        }
         let plain = now.delay.is_zero() && now.bytes_per_second.is_none();
         let mut rest = &buffer[..n];
         if plain && !now.holding[self.way] && self.queue.is_empty() && self.budget.is_none() {
