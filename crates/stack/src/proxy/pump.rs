@@ -82,7 +82,7 @@ impl<'a> Pump<'a> {
     ) -> Result<(), Failure> {
         loop {
             let now = self.look();
-            if now.holding[self.way] {
+            if self.holds(&now) {
                 self.changed().await?;
             } else if let Some((read, _)) = self.queue.front() {
                 let due = *read + now.delay;
@@ -125,6 +125,12 @@ impl<'a> Pump<'a> {
         now
     }
 
+    /// Whether nothing may pass now: the way is held, or the connection is cut or silenced, and
+    /// whoever waits for that command ends this way.
+    fn holds(&self, now: &Conditions) -> bool {
+        now.holding[self.way] || now.ends(&self.made)
+    }
+
     /// Waits for other conditions; fails when the proxy is gone, since nothing changes any more
     /// and a wait that ends at once would never yield. Cancel-safe.
     async fn changed(&mut self) -> Result<(), Failure> {
@@ -144,13 +150,9 @@ impl<'a> Pump<'a> {
             return Ok(());
         }
         let now = self.look();
-        if now.ends(&self.made) {
-            // What comes after the command goes nowhere: whoever waits for it ends this way.
-            return Ok(());
-        }
         let plain = now.delay.is_zero() && now.bytes_per_second.is_none();
         let mut rest = &buffer[..n];
-        if plain && !now.holding[self.way] && self.queue.is_empty() && self.budget.is_none() {
+        if plain && !self.holds(&now) && self.queue.is_empty() && self.budget.is_none() {
             rest = &rest[self.offer(to, rest)?..];
         }
         if !rest.is_empty() {
@@ -180,7 +182,7 @@ impl<'a> Pump<'a> {
         while !rest.is_empty() {
             to.writable().await?;
             let now = self.look();
-            if now.holding[self.way] {
+            if self.holds(&now) {
                 self.changed().await?;
                 continue;
             }
