@@ -4,7 +4,7 @@
 use hubbub_protocol::Seq;
 use sqlx::{Connection as _, PgConnection};
 
-use crate::{Effect, batch::Numbered, error::sqlstate};
+use crate::{Effect, batch::Numbered};
 
 /// Rows from which a batch is copied in: below, the three round trips more cost what it saves.
 const LEAST_ROWS: usize = 64;
@@ -19,8 +19,6 @@ const END: i16 = -1;
 const NULL: i32 = -1;
 /// Bytes of a row beside its body.
 const ROW_BYTES: usize = 128;
-/// `unique_violation`.
-const NOT_UNIQUE: &str = "23505";
 
 /// Inserts all rows, or none: `false` if they are few, or if one of them is a copy of a stored
 /// record, which COPY cannot pass by. That is rare, and the caller inserts them one by one then.
@@ -36,14 +34,13 @@ pub(crate) async fn copy_in(conn: &mut PgConnection, rows: &[Numbered<'_>]) -> s
             savepoint.commit().await?;
             Ok(true)
         }
-        Err(error) if error.as_database_error().is_some() => {
+        Err(sqlx::Error::Database(refused)) => {
             savepoint.rollback().await?;
             // Of which key it is the slower way finds out.
-            let copy_of_another = sqlstate(&error).as_deref() == Some(NOT_UNIQUE);
-            if copy_of_another {
+            if refused.is_unique_violation() {
                 Ok(false)
             } else {
-                Err(error)
+                Err(sqlx::Error::Database(refused))
             }
         }
         Err(error) => Err(error),

@@ -18,6 +18,15 @@ pub enum Window {
 }
 
 impl Window {
+    /// How many of ascending rows lie before the bound.
+    fn before(self, rows: &[Row]) -> usize {
+        match self {
+            Self::Newest | Self::Before(_) => rows.len(),
+            Self::After(_) => 0,
+            Self::Around(seq) => rows.partition_point(|row| row.seq < seq),
+        }
+    }
+
     fn bound(self) -> i64 {
         match self {
             Self::Newest => i64::MAX,
@@ -255,16 +264,11 @@ impl Store {
 /// Cuts ascending rows, of which each direction has up to one more than it may show, to a page.
 /// Gives whether that left any out.
 fn cut(rows: &mut Vec<Row>, window: Window, limit: usize) -> bool {
-    let before_bound = match window {
-        Window::Newest | Window::Before(_) => rows.len(),
-        Window::After(_) => 0,
-        Window::Around(seq) => rows.partition_point(|row| row.seq < seq),
-    };
     let before_limit = match window {
         Window::Around(_) => limit / 2,
         _ => limit,
     };
-    let surplus = before_bound.saturating_sub(before_limit);
+    let surplus = window.before(rows).saturating_sub(before_limit);
     rows.drain(..surplus);
     let has_more = surplus > 0 || rows.len() > limit;
     rows.truncate(limit);
@@ -277,11 +281,7 @@ fn cut_to_size(rows: &mut Vec<Row>, window: Window, bytes: usize) -> bool {
     if rows.iter().map(|row| row.body.len()).sum::<usize>() <= bytes {
         return false;
     }
-    let middle = match window {
-        Window::Newest | Window::Before(_) => rows.len(),
-        Window::After(_) => 0,
-        Window::Around(seq) => rows.partition_point(|row| row.seq < seq),
-    };
+    let middle = window.before(rows);
     // Grows from the middle on both sides by turns, the side behind it first.
     let (mut from, mut to, mut size) = (middle, middle, 0);
     while to - from < rows.len() {

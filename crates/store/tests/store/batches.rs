@@ -198,19 +198,19 @@ async fn large_batch_is_stored_as_its_records_alone_would_be() -> anyhow::Result
     assert!(numbers(together).eq(numbers(alone)));
 
     // One copy of a stored record among new ones.
+    let of_sender = |sender, from: u64| -> Vec<Incoming> {
+        let of = |at: u64| message(from + at, large, key(sender, at.into()));
+        (0..ROWS).map(of).collect()
+    };
     let mut next = 1 + 2 * ROWS;
-    let mut mixed: Vec<Incoming> = (0..ROWS)
-        .map(|at| message(next + at, large, key(3, at.into())))
-        .collect();
+    let mut mixed = of_sender(3, next);
     mixed[200] = message(next + 200, large, key(1, 5));
     let written = append(store, 4, &mixed).await?;
     assert_eq!((written.rows, written.duplicates), (ROWS - 1, 1));
     next += ROWS;
 
     // A poison record refuses the batch, and leaves nothing of it.
-    let mut poisoned: Vec<Incoming> = (0..ROWS)
-        .map(|at| message(next + at, large, key(4, at.into())))
-        .collect();
+    let mut poisoned = of_sender(4, next);
     if let Incoming::Row(row) = &mut poisoned[100] {
         row.body = "with a \0 in it".to_owned();
     }
