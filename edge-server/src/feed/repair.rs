@@ -496,9 +496,7 @@ impl Feed {
             unseen.sort_unstable();
             self.recent.remove_keys(&unseen);
         }
-        if rule!(SyncedBehindTheRows) {
-            self.tell_attached(to, out);
-        }
+        self.untold = rule!(EveryAdvanceIsTold) && rule!(SyncedBehindTheRows);
         let reached: Vec<_> = self
             .readers
             .iter()
@@ -510,10 +508,18 @@ impl Feed {
         }
     }
 
-    fn tell_attached<O: Outboxes>(&self, to: Seq, out: &mut O) {
-        if !rule!(EveryAdvanceIsTold) {
-            return;
+    /// Tells the attached sockets how far the horizon has come since the last call, if it has: a
+    /// busy channel's sockets are told once for many messages. To be called soon after whatever
+    /// leaves the feed [`Self::is_untold`].
+    pub fn tell_synced<O: Outboxes>(&mut self, out: &mut O) {
+        if std::mem::take(&mut self.untold)
+            && let Some(horizon) = self.horizon
+        {
+            self.tell_attached(horizon, out);
         }
+    }
+
+    fn tell_attached<O: Outboxes>(&self, to: Seq, out: &mut O) {
         for attached in self.plain.iter().chain(self.ordered.iter()) {
             out.synced(attached.socket, self.channel, to);
         }

@@ -92,6 +92,8 @@ pub struct Feed {
     pub(super) limits: Limits,
     /// Through this everything has been delivered to the attached sockets. Never goes back.
     pub(super) horizon: Option<Seq>,
+    /// The attached sockets have not been told `synced` since the horizon moved.
+    pub(super) untold: bool,
     pub(super) recent: Recent,
     /// The newest rows, through the horizon.
     pub(super) tail: Tail,
@@ -141,6 +143,7 @@ impl Feed {
             tail: Tail::new(limits.clone()),
             limits,
             horizon: None,
+            untold: false,
             ids,
             waiting: Vec::new(),
             subscribed: false,
@@ -304,6 +307,12 @@ impl Feed {
     /// The seq through which everything has been delivered; `None` until the head was read.
     pub fn horizon(&self) -> Option<Seq> {
         self.horizon
+    }
+
+    /// Whether the horizon has moved and the attached sockets have not been told: a call of
+    /// [`Self::tell_synced`] is due.
+    pub fn is_untold(&self) -> bool {
+        self.untold
     }
 
     /// Whether it has no sockets.

@@ -151,10 +151,13 @@ impl Stage {
     fn answer_to(&mut self, request: &Request, answer: Result<Answer, Failure>) {
         self.feed
             .answer(request.id, answer, self.now_ms, &mut self.out);
+        self.feed.tell_synced(&mut self.out);
     }
 
     fn message(&mut self, frame: Frame) -> bool {
-        self.feed.message(frame, &mut self.out)
+        let new = self.feed.message(frame, &mut self.out);
+        self.feed.tell_synced(&mut self.out);
+        new
     }
 
     fn stored(&mut self, from: u64, through: u64, seqs: Option<&[u64]>) {
@@ -165,6 +168,7 @@ impl Stage {
             seqs: seqs.map(|seqs| seqs.iter().map(|seq| Seq(*seq)).collect()),
         };
         self.feed.stored(stored, &mut self.out);
+        self.feed.tell_synced(&mut self.out);
     }
 
     fn join(&mut self, socket: SocketId, since: Option<u64>) {
@@ -628,6 +632,30 @@ fn repairs_are_counted_by_who_told_of_the_rows() {
         "4 and 7 were live"
     );
     assert_eq!((counts.behind_at_sweep, counts.behind_at_subscribe), (1, 1));
+}
+
+#[test]
+fn synced_is_told_once_for_all_that_came_since() {
+    let mut stage = Stage::at(3);
+    stage.join(A, None);
+    assert_eq!(stage.request(), None);
+    stage.out.take(A);
+    let announce = |seq| Stored {
+        channel: channel(),
+        from: Seq(seq - 1),
+        through: Seq(seq),
+        seqs: Some(vec![Seq(seq)]),
+    };
+    for seq in 4..=6 {
+        stage.feed.message(frame(seq), &mut stage.out);
+        stage.feed.stored(announce(seq), &mut stage.out);
+        assert!(stage.feed.is_untold());
+    }
+    assert_eq!(stage.feed.horizon(), Some(Seq(6)));
+    stage.feed.tell_synced(&mut stage.out);
+    assert_eq!(stage.out.take(A), "4, 5, 6, synced 6");
+    stage.feed.tell_synced(&mut stage.out);
+    assert_eq!(stage.out.take(A), "");
 }
 
 #[test]

@@ -224,6 +224,15 @@ impl Hub {
                 turn.dirty.push(Arc::clone(&entry.socket));
             }
         }
+        let untold: Vec<ChannelId> = state.untold.drain().collect();
+        for channel in untold {
+            // One that is held is told when it is open: somebody may be no member any more.
+            state.with_feed(channel, now_ms, &mut turn, |channel, out| {
+                if channel.gate == Gate::Open {
+                    channel.feed.tell_synced(out);
+                }
+            });
+        }
         for id in state.synced.drain() {
             if let Some(entry) = state.sockets.get(&id) {
                 entry.socket.with_outbox(|outbox| outbox.make_synced_due());

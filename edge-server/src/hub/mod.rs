@@ -129,6 +129,7 @@ impl Hub {
                 vouched,
                 channels: HashMap::new(),
                 synced: FxHashSet::default(),
+                untold: FxHashSet::default(),
                 synced_due: Vec::new(),
                 retrying: HashSet::new(),
                 deadlines: VecDeque::new(),

@@ -102,6 +102,9 @@ pub(super) struct State {
     pub(super) synced: FxHashSet<SocketId>,
     /// Those of the tick before: what still waits gets a write of its own at the next one.
     pub(super) synced_due: Vec<SocketId>,
+    /// Channels whose horizon has moved since the last tick: their sockets are told at the next
+    /// one, once for all that came in between.
+    pub(super) untold: FxHashSet<ChannelId>,
     /// Channels whose feed has a question to ask again later.
     pub(super) retrying: HashSet<ChannelId>,
     /// Sockets some of whose channels have not had their turn at the room in the outbox.
@@ -171,6 +174,9 @@ impl State {
             self.retrying.insert(channel);
         } else {
             self.retrying.remove(&channel);
+        }
+        if entry.feed.is_untold() {
+            self.untold.insert(channel);
         }
         Some(result)
     }

@@ -46,7 +46,7 @@ fn every_schedule_keeps_the_promises_second_half() {
 #[test]
 fn schedules_reach_everything() {
     let mut sum = Counts::default();
-    for seed in 0..4_000 {
+    for seed in 0..40_000 {
         sum += world::counts(seed);
     }
     println!("{sum:?}");
@@ -87,7 +87,7 @@ fn schedules_reach_everything() {
         failed,
         pages_from_memory,
     ];
-    assert!(usual.into_iter().all(|count| count > 200), "{sum:?}");
+    assert!(usual.into_iter().all(|count| count > 2_000), "{sum:?}");
 }
 
 #[test]

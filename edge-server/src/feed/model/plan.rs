@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub(super) longest_list: usize,
     pub(super) capacity: usize,
     pub(super) synced_rides: bool,
+    /// `synced` is told when time has passed, not with every step.
+    pub(super) synced_late: bool,
     pub(super) frame_bytes: u64,
     pub(super) page_rows: usize,
     pub(super) ids: usize,
@@ -112,6 +114,7 @@ impl Plan {
             silent: slow_store || random.chance(55),
             longest_list: random.pick(&[1, 3, 9]),
             synced_rides: random.chance(30),
+            synced_late: random.chance(50),
             capacity: random.pick(&[3, 4, 6, 30]),
             frame_bytes: random.pick(&[0, 4, 12, 10_000, 10_000, 10_000]),
             page_rows: random.pick(&[1, 2, 3, 100]),

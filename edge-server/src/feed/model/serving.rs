@@ -59,6 +59,9 @@ impl World {
         work(&mut open.feed, &mut self.sockets);
         self.sockets.cause = Some(Cause::Page);
         open.feed.serve_from_tail(&mut self.sockets);
+        if !self.plan.synced_late {
+            open.feed.tell_synced(&mut self.sockets);
+        }
         while let Some(request) = open.feed.next_request(now_ms, &self.sockets) {
             // A repair starts at the horizon, a page below it.
             let page =
@@ -264,7 +267,7 @@ impl World {
             if self.store.away[partition_of(channel)] && self.random.chance(80) {
                 self.store_fails(edge, channel)?;
             }
-            self.with_feed(edge, channel, Cause::Feed, |_, _| ())?;
+            self.with_feed(edge, channel, Cause::Feed, Feed::tell_synced)?;
         }
         self.suspects(edge)
     }

@@ -96,6 +96,7 @@ impl Room {
             seqs: Some((from + 1..=self.seq).map(Seq).collect()),
         };
         self.hub.on_stored(stored, 0, &mut self.turn);
+        self.turn.merge(self.hub.tick(0, |_| ()));
     }
 
     fn flush(&mut self) {
