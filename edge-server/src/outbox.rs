@@ -351,7 +351,7 @@ impl Outbox {
 
     /// Gives the room of what was queued back if nothing has been queued since the last call: a
     /// busy socket keeps it and needs no allocation for a delivery, an idle one holds none. Called
-    /// every second or so.
+    /// every few seconds.
     pub(crate) fn rest(&mut self) {
         if self.rested && self.entries.is_empty() && self.synced.is_empty() {
             self.entries = VecDeque::new();

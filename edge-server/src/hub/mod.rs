@@ -281,11 +281,18 @@ impl Hub {
 
     /// Every socket, with when its token expires (seconds since 1970).
     pub(crate) fn all_sockets(&self) -> Vec<(Arc<Socket>, i64)> {
+        self.sockets_of_turn(0, 1)
+    }
+
+    /// The sockets whose turn it is when they take `turns` turns: each has its own by its id, and
+    /// `turn` counts on. With each, when its token expires (seconds since 1970).
+    pub(crate) fn sockets_of_turn(&self, turn: u64, turns: u64) -> Vec<(Arc<Socket>, i64)> {
         let state = self.state.lock();
-        state
+        let due = state
             .sockets
-            .values()
-            .map(|e| (Arc::clone(&e.socket), e.expires_at_s))
+            .iter()
+            .filter(|(id, _)| id.0 % turns == turn % turns);
+        due.map(|(_, entry)| (Arc::clone(&entry.socket), entry.expires_at_s))
             .collect()
     }
 
