@@ -182,9 +182,10 @@ pub fn settings() -> Vec<(&'static str, &'static str)> {
         // A device that vanished leaves its socket behind for a while.
         ("HUBBUB_MAX_SOCKETS_PER_USER", "1000"),
         ("HUBBUB_PROVISION_USERS", "true"),
-        // The shortest that a stock broker takes is longer; ours is told to take these.
-        ("HUBBUB_SESSION_TIMEOUT_MS", "3000"),
-        ("HUBBUB_HEARTBEAT_MS", "1000"),
+        // How soon a dead consumer's partitions go on. The shortest that a stock broker takes is
+        // longer; ours is told to take it.
+        ("HUBBUB_SESSION_TIMEOUT_MS", "1500"),
+        ("HUBBUB_HEARTBEAT_MS", "500"),
         ("HUBBUB_SOCKET_HEARTBEAT_MS", "2000"),
         ("HUBBUB_DRAIN_DELAY_MS", "700"),
     ]
