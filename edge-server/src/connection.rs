@@ -130,7 +130,7 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Box<Accepted>, peer: SocketAd
     // messages of 64 MiB, and a write buffer without a bound. The read buffer is there as long as
     // the socket; how much is read at once is the stream's affair.
     let config = WebSocketConfig::default()
-        .read_buffer_size(512)
+        .read_buffer_size(256)
         .write_buffer_size(0)
         .max_write_buffer_size(256 * 1024)
         .max_message_size(Some(limits::FRAME_BYTES))

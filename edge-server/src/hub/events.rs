@@ -6,7 +6,7 @@ use hubbub_protocol::{BusChannel, ChannelId, ErrorBody, ErrorCode, Seq, Stored, 
 
 use super::{
     Hub, JOIN_DEADLINE_MS, LINGER_MS, Turn,
-    state::{Channel, Gate, PendingJoin},
+    state::{Gate, PendingJoin},
 };
 use crate::feed::{Answer, Counts, Failure, Frame, Horizon, SocketId};
 
@@ -115,15 +115,15 @@ impl Hub {
         };
         // Each channel that is behind asks for a page, and a few pages fill the outbox: the
         // others are given their turn at the next tick.
-        let from = entry.next_room.min(entry.channels.len());
-        let mut channels = entry.channels.split_off(from);
-        channels.append(&mut entry.channels);
-        entry.channels.clone_from(&channels);
-        entry.next_room = channels.len();
+        let from = entry.holder.next_room.min(entry.holder.channels.len());
+        let mut channels = entry.holder.channels.split_off(from);
+        channels.append(&mut entry.holder.channels);
+        entry.holder.channels.clone_from(&channels);
+        entry.holder.next_room = channels.len();
         for (at, channel) in channels.into_iter().enumerate() {
             if turn.requests.len() >= ROOM_REQUESTS {
                 if let Some(entry) = state.sockets.get_mut(&id) {
-                    entry.next_room = at;
+                    entry.holder.next_room = at;
                 }
                 state.waits_for_room.insert(id);
                 break;
@@ -154,7 +154,7 @@ impl Hub {
             let Some(entry) = state.sockets.get_mut(&id) else {
                 continue;
             };
-            let Some(at) = entry.joins.iter().position(late) else {
+            let Some(at) = entry.holder.joins.iter().position(late) else {
                 continue;
             };
             let placed = state
@@ -164,15 +164,15 @@ impl Hub {
             if placed {
                 // It only waits for its turn, behind what this socket has to read first.
                 let deadline_ms = now_ms + JOIN_DEADLINE_MS;
-                entry.joins[at].deadline_ms = deadline_ms;
+                entry.holder.joins[at].deadline_ms = deadline_ms;
                 state.deadlines.push_back((deadline_ms, id, channel));
                 continue;
             }
-            let join = entry.take_join(at);
+            let join = entry.holder.take_join(at);
             let (socket, request) = (Arc::clone(&entry.socket), join.id);
             if join.by_edge.is_some() {
                 // Nobody waits for an answer: it is tried again.
-                turn.directs.push((entry.user, Some(channel)));
+                turn.directs.push((entry.holder.user, Some(channel)));
             }
             state.leave(id, channel, now_ms, &mut turn);
             if let Some(request) = request {
@@ -243,8 +243,8 @@ impl Hub {
             && since_ms + LINGER_MS <= now_ms
         {
             state.emptied.pop_front();
-            let lingered = |channel: &Channel| channel.empty_since_ms == Some(since_ms);
-            if state.channels.get(&id).is_some_and(lingered) {
+            let channel = state.channels.get(&id);
+            if channel.is_some_and(|channel| channel.empty_since_ms == Some(since_ms)) {
                 state.channels.remove(&id);
                 state.retrying.remove(&id);
                 unsubscribe(BusChannel::Channel(id));

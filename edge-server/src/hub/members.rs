@@ -83,10 +83,9 @@ impl Hub {
         let state = self.state.lock();
         let channel = state.channels.get(&channel)?;
         let users: HashSet<UserId> = channel
-            .feed
             .sockets()
             .filter_map(|id| state.sockets.get(&id))
-            .map(|entry| entry.user)
+            .map(|entry| entry.holder.user)
             .collect();
         Some((channel.epoch, users.into_iter().collect()))
     }
@@ -115,12 +114,12 @@ impl Hub {
             // Opened, closed, or held for the lease, whose return subscribes again.
             _ => return (turn, Reopened::Done { evicted: 0 }),
         };
-        let listeners: Vec<SocketId> = entry.feed.sockets().collect();
+        let listeners: Vec<SocketId> = entry.sockets().collect();
         let joined_since = listeners.iter().any(|id| {
             state
                 .sockets
                 .get(id)
-                .is_some_and(|entry| !asked.contains(&entry.user))
+                .is_some_and(|entry| !asked.contains(&entry.holder.user))
         });
         if joined_since || self.evictions() != evictions {
             return (turn, Reopened::Stale);
@@ -132,9 +131,7 @@ impl Hub {
             evicted += 1;
         }
         state.with_feed(channel, now_ms, &mut turn, |channel, out| {
-            channel.gate = Gate::Open;
-            channel.members = members.clone();
-            channel.feed.subscribed(out);
+            channel.open(members, out);
         });
         for id in listeners {
             state.with_feed(channel, now_ms, &mut turn, |channel, out| {

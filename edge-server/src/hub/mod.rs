@@ -34,7 +34,7 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use self::state::{Channel, Gate, PendingJoin, State};
+use self::state::{Channel, Gate, HeldJoin, PendingJoin, State};
 pub(crate) use self::{
     loads::Loads,
     members::Reopened,
@@ -165,7 +165,7 @@ impl Hub {
             .lock()
             .sockets
             .get(&id)
-            .map_or(0, |entry| entry.channels.len())
+            .map_or(0, |entry| entry.holder.channels.len())
     }
 
     /// Whether a socket listens to a channel, or is about to.
@@ -174,7 +174,7 @@ impl Hub {
         state
             .sockets
             .get(&id)
-            .is_some_and(|entry| entry.channels.contains(&channel))
+            .is_some_and(|entry| entry.holder.channels.contains(&channel))
     }
 
     /// Begins a join of a member. `subscribe` is called, under the lock so that orders to the
@@ -194,15 +194,20 @@ impl Hub {
         if self.evictions() != request.evictions {
             return Err(JoinRefused::Evicted);
         }
-        let user = entry.user;
+        let user = entry.holder.user;
         match request.by_edge {
-            Some(_) if !entry.is_joined_by_edge(channel) => return Ok(turn),
+            Some(_) if !entry.holder.is_joined_by_edge(channel) => return Ok(turn),
             Some(_) => {}
-            None => entry.left.retain(|left| *left != channel),
+            None => entry.holder.left.retain(|left| *left != channel),
         }
         // A second join replaces the first: an answer that is still owed belongs to it alone.
-        if let Some(at) = entry.joins.iter().position(|join| join.channel == channel) {
-            let first = entry.take_join(at);
+        if let Some(at) = entry
+            .holder
+            .joins
+            .iter()
+            .position(|join| join.channel == channel)
+        {
+            let first = entry.holder.take_join(at);
             if let Some(first_id) = first.id {
                 let error = ErrorBody::new(
                     ErrorCode::InvalidField,
@@ -214,16 +219,16 @@ impl Hub {
             }
         }
         let deadline_ms = now_ms + JOIN_DEADLINE_MS;
-        entry.joins.push(PendingJoin {
+        entry.holder.joins.push(PendingJoin {
             channel,
             id: request.id,
             by_edge: request.by_edge,
             deadline_ms,
         });
         state.deadlines.push_back((deadline_ms, id, channel));
-        let again = entry.channels.contains(&channel);
+        let again = entry.holder.channels.contains(&channel);
         if !again {
-            entry.channels.push(channel);
+            entry.holder.channels.push(channel);
         }
         if !state.channels.contains_key(&channel) {
             let epoch = state.next_epoch;
@@ -231,7 +236,7 @@ impl Hub {
             let feed = Feed::new(channel, state.limits.clone());
             state.channels.insert(
                 channel,
-                Channel {
+                Box::new(Channel {
                     feed,
                     epoch,
                     gate: if state.suspended {
@@ -239,10 +244,11 @@ impl Hub {
                     } else {
                         Gate::Open
                     },
+                    held: Vec::new(),
                     members: HashSet::new(),
                     listeners: 0,
                     empty_since_ms: None,
-                },
+                }),
             );
             subscribe(BusChannel::Channel(channel));
         }
@@ -255,7 +261,13 @@ impl Hub {
                 channel.listeners += 1;
             }
             channel.empty_since_ms = None;
-            channel.feed.join(id, request.since, request.ordered, out);
+            let (since, ordered) = (request.since, request.ordered);
+            let join = HeldJoin {
+                socket: id,
+                since,
+                ordered,
+            };
+            channel.join(join, out);
         });
         if !again {
             state.note_load(channel);
@@ -268,7 +280,7 @@ impl Hub {
         let mut turn = Turn::default();
         let mut state = self.state.lock();
         if let Some(entry) = state.sockets.get_mut(&id) {
-            entry.note_left(channel);
+            entry.holder.note_left(channel);
         }
         let left = state.leave(id, channel, now_ms, &mut turn);
         (turn, left)
@@ -292,7 +304,7 @@ impl Hub {
             .sockets
             .iter()
             .filter(|(id, _)| id.0 % turns == turn % turns);
-        due.map(|(_, entry)| (Arc::clone(&entry.socket), entry.expires_at_s))
+        due.map(|(_, entry)| (Arc::clone(&entry.socket), entry.holder.expires_at_s))
             .collect()
     }
 
@@ -312,7 +324,8 @@ impl Hub {
                 (id.to_string(), value)
             })
             .collect();
-        let devices: HashSet<&DeviceId> = state.sockets.values().map(|e| &e.device).collect();
+        let devices: HashSet<&DeviceId> =
+            state.sockets.values().map(|e| &e.holder.device).collect();
         serde_json::json!({
             "sockets": state.sockets.len(),
             "users": state.user_id_to_sockets.len(),
@@ -340,11 +353,11 @@ impl Hub {
             assert!(
                 state
                     .user_id_to_sockets
-                    .get(&entry.user)
+                    .get(&entry.holder.user)
                     .is_some_and(|all| all.contains(id)),
                 "socket {id:?} is not among those of its user"
             );
-            for channel in &entry.channels {
+            for channel in &entry.holder.channels {
                 *listeners.entry(*channel).or_default() += 1;
                 assert!(
                     state.channels.contains_key(channel),

@@ -79,13 +79,14 @@ impl Outboxes for Out<'_> {
             return;
         };
         let Some(at) = entry
+            .holder
             .joins
             .iter()
             .position(|join| join.channel == reply.channel)
         else {
             return;
         };
-        let join = entry.take_join(at);
+        let join = entry.holder.take_join(at);
         if let Some(with) = join.by_edge {
             let joined = Joined {
                 channel: reply.channel,

@@ -179,7 +179,7 @@ impl Hub {
             let Some(entry) = state.sockets.get(&id) else {
                 continue;
             };
-            if entry.user == of {
+            if entry.holder.user == of {
                 continue;
             }
             let offered = entry

@@ -11,7 +11,7 @@ use hubbub_protocol::{
 
 use super::{
     Hub, Turn,
-    state::{Entry, Gate, State},
+    state::{Entry, Gate, Holder, State},
 };
 use crate::{feed::SocketId, people::best, wire::text_frame};
 
@@ -117,7 +117,7 @@ impl State {
 impl Entry {
     fn presence(&self, now_ms: u64) -> PresenceState {
         let idle = now_ms.saturating_sub(self.socket.asked_ms()) >= AWAY_AFTER_MS;
-        if self.away || idle {
+        if self.holder.away || idle {
             PresenceState::Away
         } else {
             PresenceState::Active
@@ -138,8 +138,8 @@ impl Hub {
         let Some(entry) = hub.sockets.get_mut(&id) else {
             return;
         };
-        entry.away = state != PresenceState::Active;
-        let user = entry.user;
+        entry.holder.away = state != PresenceState::Active;
+        let user = entry.holder.user;
         hub.assess(user, now_ms, bus);
     }
 
@@ -180,8 +180,8 @@ impl Hub {
             let entry = state.sockets.get(id)?;
             Some(ListeningSocket {
                 socket: connection_id(pod, *id),
-                user: entry.user,
-                device: entry.device.clone(),
+                user: entry.holder.user,
+                device: entry.holder.device.clone(),
             })
         });
         Some((sockets.collect(), truncated))
@@ -211,7 +211,7 @@ impl Hub {
         }
         for id in state.user_id_to_sockets.get(&user).into_iter().flatten() {
             if let Some(entry) = state.sockets.get_mut(id) {
-                entry.left.retain(|left| *left != channel);
+                entry.holder.left.retain(|left| *left != channel);
             }
         }
         if state.wants_directs(user) {
@@ -241,7 +241,7 @@ impl Hub {
         of_user
             .filter(|id| {
                 let entry = state.sockets.get(id);
-                entry.is_some_and(|entry| entry.is_joined_by_edge(channel))
+                entry.is_some_and(|entry| entry.holder.is_joined_by_edge(channel))
             })
             .copied()
             .collect()
@@ -303,11 +303,11 @@ impl State {
     fn wants_directs(&self, user: UserId) -> bool {
         let of_user = self.user_id_to_sockets.get(&user).into_iter().flatten();
         let mut entries = of_user.filter_map(|id| self.sockets.get(id));
-        entries.any(|entry| entry.direct)
+        entries.any(|entry| entry.holder.direct)
     }
 }
 
-impl Entry {
+impl Holder {
     /// Whether the edge joins this socket to a direct channel by itself: not where the client has
     /// done so, left it, or listens to as many as it may.
     pub(super) fn is_joined_by_edge(&self, channel: ChannelId) -> bool {

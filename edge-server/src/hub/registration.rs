@@ -4,7 +4,10 @@ use std::sync::{Arc, atomic::Ordering};
 
 use hubbub_protocol::CloseCode;
 
-use super::{Bus, Hub, Turn, state::Entry};
+use super::{
+    Bus, Hub, Turn,
+    state::{Entry, Holder},
+};
 use crate::{Edge, feed::SocketId, handshake::Identity, socket::Socket};
 
 /// A socket's place in the hub: taken at once, given back when this is dropped.
@@ -54,15 +57,17 @@ impl Hub {
         let mut state = self.state.lock();
         let entry = Entry {
             socket: Arc::clone(socket),
-            user: identity.user,
-            device: identity.device.clone(),
-            expires_at_s: identity.expires_at_s,
-            channels: Vec::new(),
-            joins: Vec::new(),
-            next_room: 0,
-            direct: identity.direct,
-            left: Vec::new(),
-            away: false,
+            holder: Box::new(Holder {
+                user: identity.user,
+                device: identity.device.clone(),
+                expires_at_s: identity.expires_at_s,
+                channels: Vec::new(),
+                joins: Vec::new(),
+                next_room: 0,
+                direct: identity.direct,
+                left: Vec::new(),
+                away: false,
+            }),
         };
         state.sockets.insert(socket.id, entry);
         let of_user = state.user_id_to_sockets.entry(identity.user).or_default();
@@ -90,7 +95,7 @@ impl Hub {
         let channels = state
             .sockets
             .get(&id)
-            .map(|entry| entry.channels.clone())
+            .map(|entry| entry.holder.channels.clone())
             .unwrap_or_default();
         for channel in channels {
             state.leave(id, channel, now_ms, &mut turn);
@@ -98,13 +103,13 @@ impl Hub {
         state.synced.remove(&id);
         state.unwatch(id, now_ms);
         if let Some(entry) = state.sockets.remove(&id) {
-            if let Some(of_user) = state.user_id_to_sockets.get_mut(&entry.user) {
+            if let Some(of_user) = state.user_id_to_sockets.get_mut(&entry.holder.user) {
                 of_user.retain(|socket| *socket != id);
                 if of_user.is_empty() {
-                    state.user_id_to_sockets.remove(&entry.user);
+                    state.user_id_to_sockets.remove(&entry.holder.user);
                 }
             }
-            state.person_went(entry.user, now_ms, bus);
+            state.person_went(entry.holder.user, now_ms, bus);
             self.sockets.fetch_sub(1, Ordering::Relaxed);
         }
         turn

@@ -6,7 +6,7 @@ use std::{
 };
 
 use hubbub_protocol::{
-    ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, UserId, left_frame, reply_error,
+    ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, Seq, UserId, left_frame, reply_error,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 
@@ -38,9 +38,16 @@ pub(super) struct PendingJoin {
     pub(super) deadline_ms: u64,
 }
 
+/// A socket of this pod. Small, since the map of them is looked up for every delivery.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) socket: Arc<Socket>,
+    pub(super) holder: Box<Holder>,
+}
+
+/// Who holds a socket, and what it listens to.
+#[derive(Debug)]
+pub(super) struct Holder {
     pub(super) user: UserId,
     pub(super) device: DeviceId,
     pub(super) expires_at_s: i64,
@@ -56,7 +63,7 @@ pub(super) struct Entry {
     pub(super) away: bool,
 }
 
-impl Entry {
+impl Holder {
     /// Takes out the join at this place of `joins`.
     pub(super) fn take_join(&mut self, at: usize) -> PendingJoin {
         let join = self.joins.remove(at);
@@ -78,10 +85,54 @@ pub(super) struct Channel {
     /// Tells this feed from an earlier one of the channel.
     pub(super) epoch: u64,
     pub(super) gate: Gate,
+    /// Joins that came while it was held. Their memberships were read, but who was removed since
+    /// is known only when it opens: until then they get nothing, not even a reply.
+    pub(super) held: Vec<HeldJoin>,
     /// Users that the primary called members since the feed opened; evictions take them out.
     pub(super) members: HashSet<UserId>,
     pub(super) listeners: usize,
     pub(super) empty_since_ms: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct HeldJoin {
+    pub(super) socket: SocketId,
+    pub(super) since: Option<Seq>,
+    pub(super) ordered: bool,
+}
+
+impl Channel {
+    /// A member's socket joins: now, or when the channel is open.
+    pub(super) fn join(&mut self, join: HeldJoin, out: &mut Out<'_>) {
+        if self.gate == Gate::Held {
+            // A second join replaces the first.
+            self.leave(join.socket, out);
+            self.held.push(join);
+        } else {
+            self.feed.join(join.socket, join.since, join.ordered, out);
+        }
+    }
+
+    pub(super) fn leave(&mut self, socket: SocketId, out: &mut Out<'_>) {
+        self.held.retain(|join| join.socket != socket);
+        self.feed.leave(socket, out);
+    }
+
+    /// The memberships were read again, and whoever is none has left.
+    pub(super) fn open(&mut self, members: HashSet<UserId>, out: &mut Out<'_>) {
+        self.gate = Gate::Open;
+        self.members = members;
+        self.feed.subscribed(out);
+        for join in std::mem::take(&mut self.held) {
+            self.feed.join(join.socket, join.since, join.ordered, out);
+        }
+    }
+
+    /// The sockets that listen to it, or are about to.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
+        let held = self.held.iter().map(|join| join.socket);
+        self.feed.sockets().chain(held)
+    }
 }
 
 pub(super) struct State {
@@ -97,7 +148,8 @@ pub(super) struct State {
     /// Members by the store's word, beside those that open feeds vouch for; evictions take them
     /// out, and a loss of the bus or of the lease takes all.
     pub(super) vouched: LruCache<(ChannelId, UserId), ()>,
-    pub(super) channels: HashMap<ChannelId, Channel>,
+    /// Boxed: a table that has grown is half empty, and a feed is large.
+    pub(super) channels: HashMap<ChannelId, Box<Channel>>,
     /// Sockets that were given a `synced` since the last tick; it waits for a write to ride on.
     pub(super) synced: FxHashSet<SocketId>,
     /// Those of the tick before: what still waits gets a write of its own at the next one.
@@ -184,7 +236,7 @@ impl State {
     /// The channel of a shard's key.
     pub(super) fn channel_of(&self, key: i64) -> Option<(ChannelId, &Channel)> {
         let id = ChannelId::from_shard_key(key)?;
-        self.channels.get(&id).map(|channel| (id, channel))
+        self.channels.get(&id).map(|channel| (id, &**channel))
     }
 
     pub(super) fn leave(
@@ -197,14 +249,14 @@ impl State {
         let Some(entry) = self.sockets.get_mut(&id) else {
             return false;
         };
-        let Some(at) = entry.channels.iter().position(|c| *c == channel) else {
+        let Some(at) = entry.holder.channels.iter().position(|c| *c == channel) else {
             return false;
         };
-        entry.channels.swap_remove(at);
-        entry.joins.retain(|join| join.channel != channel);
-        entry.give_back_joins();
+        entry.holder.channels.swap_remove(at);
+        entry.holder.joins.retain(|join| join.channel != channel);
+        entry.holder.give_back_joins();
         let emptied = self.with_feed_unserved(channel, now_ms, turn, |channel, out| {
-            channel.feed.leave(id, out);
+            channel.leave(id, out);
             channel.listeners -= 1;
             if channel.listeners == 0 {
                 channel.empty_since_ms = Some(now_ms);
@@ -238,10 +290,11 @@ impl State {
         {
             let owed = self.sockets.get_mut(&id).and_then(|entry| {
                 let at = entry
+                    .holder
                     .joins
                     .iter()
                     .position(|join| join.channel == channel)?;
-                entry.take_join(at).id
+                entry.holder.take_join(at).id
             });
             let listened = self.leave(id, channel, now_ms, turn);
             if let Some(entry) = self.sockets.get(&id) {
