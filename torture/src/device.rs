@@ -35,7 +35,7 @@ pub fn limits() -> Limits {
         connect: Duration::from_secs(3),
         reply: Duration::from_secs(10),
         write: Duration::from_secs(10),
-        backoff_cap: Duration::from_secs(1),
+        backoff_cap: Duration::from_millis(500),
         ..Limits::default()
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 /// The API's own deadline for a send is 5 s.
 const ATTEMPT: Duration = Duration::from_secs(8);
 const CONNECT: Duration = Duration::from_secs(2);
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 const MANNERS: Manners = Manners {
     abandon: 0.05,
     unmarked: 0.1,
