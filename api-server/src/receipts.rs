@@ -34,16 +34,14 @@ pub(crate) fn routes(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
         .then(|id: String, seq: String, call: Arc<Call>| {
             answer(call.clone(), status(call, id, seq))
         });
-    let unread = warp::path!("unread")
+    mark.or(receipts).unify().or(status).unify().boxed()
+}
+
+pub(crate) fn unread_routes(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
+    warp::path!("unread")
         .and(warp::get())
         .and(call(context, Some(Route::GetUnread)))
-        .then(|call: Arc<Call>| answer(call.clone(), unread(call)));
-    mark.or(receipts)
-        .unify()
-        .or(status)
-        .unify()
-        .or(unread)
-        .unify()
+        .then(|call: Arc<Call>| answer(call.clone(), unread(call)))
         .boxed()
 }
 

@@ -2,12 +2,13 @@ use std::{convert::Infallible, sync::Arc};
 
 use hubbub_protocol::{ErrorBody, ErrorCode};
 use warp::{
-    Filter,
+    Filter, Rejection,
+    filters::BoxedFilter,
     http::{
         HeaderValue, Method, StatusCode,
         header::{ACCESS_CONTROL_REQUEST_METHOD, ALLOW, ORIGIN},
     },
-    path::FullPath,
+    path::{FullPath, Peek},
     reply::Response,
 };
 
@@ -21,16 +22,15 @@ use crate::{
     threads, ui, users, who,
 };
 
-/// The whole API. History and sending come first: they are what is asked most.
+/// The whole API.
 pub(crate) fn routes(
     context: &Arc<Context>,
 ) -> impl Filter<Extract = (Response,), Error = Infallible> + Clone + Send + Sync + use<> {
-    messages::routes(context)
+    // History and sending come first: they are what is asked most.
+    let of_channels = messages::routes(context)
         .or(channels::routes(context))
         .unify()
         .or(members::routes(context))
-        .unify()
-        .or(users::routes(context))
         .unify()
         .or(changes::routes(context))
         .unify()
@@ -38,21 +38,49 @@ pub(crate) fn routes(
         .unify()
         .or(receipts::routes(context))
         .unify()
+        .or(who::routes(context))
+        .unify();
+    let of_users = users::routes(context)
+        .or(who::presence_routes(context))
+        .unify();
+    under("channels", of_channels)
+        .or(under("users", of_users))
+        .unify()
+        .or(receipts::unread_routes(context))
+        .unify()
         .or(direct::routes(context))
         .unify()
-        .or(who::routes(context))
-        .unify()
-        .or(events::routes(context))
+        .or(under("api", events::routes(context)))
         .unify()
         .or(openapi::routes(context))
         .unify()
-        .or(ui::routes(context))
+        .or(under("ui", ui::routes(context)))
         .unify()
         .or(who::room_routes(context))
         .unify()
         // Takes everything, so that warp's own rejections, which are no JSON, never show.
         .or(nowhere(context))
         .unify()
+}
+
+/// Routes whose addresses all begin with this segment: one look instead of one for each of them
+/// where an address does not.
+fn under(
+    first: &'static str,
+    routes: impl Filter<Extract = (Response,), Error = Rejection> + Clone + Send + Sync + 'static,
+) -> BoxedFilter<(Response,)> {
+    warp::path::peek()
+        .and_then(move |path: Peek| {
+            let here = path.segments().next() == Some(first);
+            std::future::ready(if here {
+                Ok(())
+            } else {
+                Err(warp::reject::not_found())
+            })
+        })
+        .untuple_one()
+        .and(routes)
+        .boxed()
 }
 
 /// Whatever no operation took: preflights, wrong methods, unknown addresses.

@@ -19,15 +19,19 @@ use crate::{
 };
 
 pub(crate) fn routes(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
-    let channel = warp::path!("channels" / String / "users")
+    warp::path!("channels" / String / "users")
         .and(warp::get())
         .and(call(context, Some(Route::GetListeners)))
-        .then(|id: String, call: Arc<Call>| answer(call.clone(), of_channel(call, id)));
-    let presence = warp::path!("users" / String / "presence")
+        .then(|id: String, call: Arc<Call>| answer(call.clone(), of_channel(call, id)))
+        .boxed()
+}
+
+pub(crate) fn presence_routes(context: &Arc<Context>) -> BoxedFilter<(Response,)> {
+    warp::path!("users" / String / "presence")
         .and(warp::get())
         .and(call(context, Some(Route::GetPresence)))
-        .then(|id: String, call: Arc<Call>| answer(call.clone(), presence(call, id)));
-    channel.or(presence).unify().boxed()
+        .then(|id: String, call: Arc<Call>| answer(call.clone(), presence(call, id)))
+        .boxed()
 }
 
 /// `/{room}/users`. Of the routes it comes last: the others' own words go before a room's name.
