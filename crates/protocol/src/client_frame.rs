@@ -1,22 +1,49 @@
 //! What a client sends.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     ChannelId, DeleteMessage, EditMessage, ErrorBody, ErrorCode, Mark, MessageId, PresenceState,
     React, SendMessage, Seq, UserId, limits,
-    request::{Raw, optional, required},
+    request::{Raw, optional},
 };
 
 /// The id that a client gives a request: an integer, or a string up to 64 bytes. Without one
 /// there is no reply.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(untagged)]
 pub enum RequestId {
     /// An integer of JSON's safe range.
     Number(i64),
     /// A string of up to [`limits::REQUEST_ID_BYTES`] bytes.
     Text(Box<str>),
+}
+
+impl<'de> Deserialize<'de> for RequestId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl de::Visitor<'_> for Visitor {
+            type Value = RequestId;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an integer or a string")
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<RequestId, E> {
+                Ok(RequestId::Number(number))
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<RequestId, E> {
+                match i64::try_from(number) {
+                    Ok(number) => Ok(RequestId::Number(number)),
+                    Err(_) => Err(E::custom("the integer is too large")),
+                }
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<RequestId, E> {
+                Ok(RequestId::Text(text.into()))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
 }
 
 /// A frame that is no valid request, with the id to reply to, if it could be read.
@@ -79,7 +106,7 @@ impl ClientFrame {
     /// are ignored; an unknown `type` is an error that names it.
     pub fn decode(text: &str) -> Result<(Option<RequestId>, Self), FrameError> {
         let bare = |error| FrameError { id: None, error };
-        let raw = Raw::read(text.as_bytes()).map_err(bare)?;
+        let raw = Raw::read(text).map_err(bare)?;
         const AN_ID: &str = "an integer or a string of at most 64 bytes";
         let id: Option<RequestId> = optional(raw.id, "id", AN_ID).map_err(bare)?;
         if let Some(RequestId::Text(text)) = &id
@@ -98,8 +125,8 @@ impl ClientFrame {
     }
 
     fn from_raw(raw: &Raw<'_>) -> Result<Self, ErrorBody> {
-        let kind: String = required(raw.r#type, "type", "a string such as \"message\"")?;
-        match kind.as_str() {
+        let kind = raw.kind()?;
+        match &*kind {
             "join" => Ok(Self::Join {
                 since: raw.since()?,
                 channel: raw.channel()?,

@@ -1,5 +1,7 @@
 //! The fields of a client's requests, checked, over WebSocket and HTTP alike.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -95,7 +97,7 @@ pub(crate) struct Raw<'a> {
     #[serde(borrow)]
     pub(crate) id: Option<&'a RawValue>,
     #[serde(borrow)]
-    pub(crate) r#type: Option<&'a RawValue>,
+    r#type: Option<&'a RawValue>,
     #[serde(borrow)]
     channel: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -196,16 +198,32 @@ pub fn checked_reaction(reaction: String) -> Result<String, ErrorBody> {
     }
 }
 
+fn no_object(error: serde_json::Error) -> ErrorBody {
+    let message = format!("not a JSON object: {error}");
+    ErrorBody::new(ErrorCode::InvalidJson, message)
+}
+
 impl<'a> Raw<'a> {
     /// Reads a JSON object of bounded depth.
-    pub(crate) fn read(json: &'a [u8]) -> Result<Self, ErrorBody> {
+    pub(crate) fn read(json: &'a str) -> Result<Self, ErrorBody> {
+        check_json_depth(json.as_bytes())?;
+        serde_json::from_str(json).map_err(no_object)
+    }
+
+    /// The same of bytes that may be no text.
+    fn of_body(json: &'a [u8]) -> Result<Self, ErrorBody> {
         check_json_depth(json)?;
-        serde_json::from_slice(json).map_err(|error| {
-            ErrorBody::new(
-                ErrorCode::InvalidJson,
-                format!("not a JSON object: {error}"),
-            )
-        })
+        serde_json::from_slice(json).map_err(no_object)
+    }
+
+    /// The `type`, which is seldom written with escapes.
+    pub(crate) fn kind(&self) -> Result<Cow<'a, str>, ErrorBody> {
+        if let Some(raw) = self.r#type
+            && let Ok(kind) = serde_json::from_str(raw.get())
+        {
+            return Ok(Cow::Borrowed(kind));
+        }
+        required(self.r#type, "type", "a string such as \"message\"").map(Cow::Owned)
     }
 
     pub(crate) fn channel(&self) -> Result<ChannelId, ErrorBody> {
@@ -362,7 +380,7 @@ impl SendMessage {
     /// Reads `{text, thread?, client_msg_id?, retry?}` (the body of
     /// `POST /channels/{id}/messages`).
     pub fn decode(channel: ChannelId, body: &[u8]) -> Result<Self, ErrorBody> {
-        Raw::read(body)?.send(channel)
+        Raw::of_body(body)?.send(channel)
     }
 }
 
@@ -370,14 +388,14 @@ impl EditMessage {
     /// Reads `{text, client_msg_id?, retry?}` (the body of
     /// `PATCH /channels/{id}/messages/{seq}`).
     pub fn decode(channel: ChannelId, target: Seq, body: &[u8]) -> Result<Self, ErrorBody> {
-        Raw::read(body)?.edit(channel, target)
+        Raw::of_body(body)?.edit(channel, target)
     }
 }
 
 impl Mark {
     /// Reads `{delivered?, read?}` (the body of `PUT /channels/{id}/marks`).
     pub fn decode(channel: ChannelId, body: &[u8]) -> Result<Self, ErrorBody> {
-        Raw::read(body)?.mark(channel)
+        Raw::of_body(body)?.mark(channel)
     }
 }
 
@@ -386,7 +404,7 @@ impl ChangeOptions {
     pub fn decode(body: &[u8]) -> Result<Self, ErrorBody> {
         match body {
             [] => Ok(Self::default()),
-            body => Raw::read(body)?.options(),
+            body => Raw::of_body(body)?.options(),
         }
     }
 }
@@ -403,6 +421,11 @@ pub fn check_json_depth(json: &[u8]) -> Result<(), ErrorBody> {
 
 /// Whether brackets nest deeper than [`limits::JSON_DEPTH`]; text in quotes does not count.
 fn too_deep(json: &[u8]) -> bool {
+    // Few have so many brackets at all, and those are quickly counted.
+    let opens = json.iter().filter(|byte| matches!(byte, b'{' | b'['));
+    if opens.count() <= limits::JSON_DEPTH {
+        return false;
+    }
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
     for &byte in json {
         match byte {
