@@ -8,7 +8,10 @@ use bytes::Bytes;
 use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelId, Seq, ServerFrame, UserPresence};
 
-use crate::wire::text_frame;
+use crate::{
+    feed::Burst,
+    wire::{frame_length, text_frame},
+};
 
 /// Bytes of records that may wait (contract P10).
 pub(crate) const OUTBOX_BYTES: usize = 1024 * 1024;
@@ -43,12 +46,35 @@ struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// A record of a channel: counts against the bound, and goes when its reader is evicted.
-    Record(ChannelId),
+    /// So many records of a channel, one behind the other: they count against the bound, and go
+    /// when their reader is evicted.
+    Records(ChannelId, u32),
     /// A `synced`: says that what was queued before it has been given, so it goes with that.
     Synced(ChannelId),
     /// A reply or another control frame.
     Control,
+}
+
+impl Entry {
+    /// Drops the records that the kernel has nothing of; gives their number and their bytes. What
+    /// it has in part is finished: half a frame would break the connection.
+    fn cut(&mut self, written: usize) -> (usize, usize) {
+        let Kind::Records(channel, records @ 2..) = self.kind else {
+            return (0, 0);
+        };
+        let (mut begun, mut end) = (0, 0);
+        while begun < records
+            && end < written
+            && let Some(length) = frame_length(&self.bytes[end..])
+        {
+            begun += 1;
+            end += length;
+        }
+        let dropped = self.bytes.len() - end;
+        self.bytes.truncate(end);
+        self.kind = Kind::Records(channel, begun);
+        ((records - begun) as usize, dropped)
+    }
 }
 
 #[derive(Debug)]
@@ -92,42 +118,62 @@ impl Outbox {
             return false;
         }
         // A single frame above the bound must still pass, alone.
-        let (most_frames, most_bytes) = bounds();
-        let room = self.record_frames == 0
-            || (self.record_frames < most_frames && self.record_bytes + bytes.len() <= most_bytes);
+        let room = self.record_frames == 0 || self.has_room(1, bytes.len());
         #[cfg(feature = "mutants")]
         let room = room || (planted(Mutant::M10) && self.drop_oldest());
         if room {
-            self.record_bytes += bytes.len();
-            self.record_frames += 1;
-            self.rested = false;
-            self.entries.push_back(Entry {
-                bytes: bytes.clone(),
-                kind: Kind::Record(channel),
-            });
+            self.push_records(channel, 1, bytes);
         }
         room
     }
 
     /// Queues the frames of records in their order, as far as there is room; gives how many.
-    pub(crate) fn offer_records(&mut self, channel: ChannelId, frames: &[Bytes]) -> usize {
-        let taken = frames
-            .iter()
-            .take_while(|frame| self.offer_record(channel, frame));
-        taken.count()
+    pub(crate) fn offer_burst(&mut self, channel: ChannelId, burst: &Burst) -> usize {
+        let mut taken = 0;
+        for (bytes, frames) in burst.pieces() {
+            if self.has_room(frames.len(), bytes.len()) && !self.is_going() {
+                self.push_records(channel, frames.len(), bytes);
+                taken += frames.len();
+                continue;
+            }
+            let fitting = frames
+                .iter()
+                .take_while(|frame| self.offer_record(channel, frame))
+                .count();
+            taken += fitting;
+            if fitting < frames.len() {
+                break;
+            }
+        }
+        taken
+    }
+
+    fn has_room(&self, frames: usize, bytes: usize) -> bool {
+        let (most_frames, most_bytes) = bounds();
+        self.record_frames + frames <= most_frames && self.record_bytes + bytes <= most_bytes
+    }
+
+    fn push_records(&mut self, channel: ChannelId, frames: usize, bytes: &Bytes) {
+        self.record_bytes += bytes.len();
+        self.record_frames += frames;
+        self.rested = false;
+        let frames = u32::try_from(frames).expect("a burst is bounded");
+        self.entries.push_back(Entry {
+            bytes: bytes.clone(),
+            kind: Kind::Records(channel, frames),
+        });
     }
 
     /// Planted mistake M10: the oldest record that is still whole makes room.
     #[cfg(feature = "mutants")]
     fn drop_oldest(&mut self) -> bool {
         let whole = usize::from(self.written > 0);
-        let is_record = |entry: &Entry| matches!(entry.kind, Kind::Record(_));
+        let is_record = |entry: &Entry| matches!(entry.kind, Kind::Records(..));
         let oldest = self.entries.iter().skip(whole).position(is_record);
         let Some(entry) = oldest.and_then(|at| self.entries.remove(at + whole)) else {
             return false;
         };
-        self.record_bytes -= entry.bytes.len();
-        self.record_frames -= 1;
+        self.forget(&entry);
         true
     }
 
@@ -265,7 +311,7 @@ impl Outbox {
     pub(crate) fn purge(&mut self, channel: ChannelId) {
         self.drop_synced(channel);
         self.take_out(|kind| match kind {
-            Kind::Record(of) | Kind::Synced(of) => of == channel,
+            Kind::Records(of, _) | Kind::Synced(of) => of == channel,
             Kind::Control => false,
         });
     }
@@ -281,19 +327,23 @@ impl Outbox {
         self.forsaken
     }
 
-    /// Takes out the whole entries of these kinds; true if there was one.
+    /// Takes out what is whole of these kinds; true if there was any.
     fn take_out(&mut self, goes: impl Fn(Kind) -> bool) -> bool {
         let mut half_written = self.written > 0;
         let (mut record_bytes, mut frames, mut control_bytes) = (0, 0, 0);
-        self.entries.retain(|entry| {
-            if std::mem::take(&mut half_written) {
-                return true;
-            }
+        self.entries.retain_mut(|entry| {
+            let begun = std::mem::take(&mut half_written);
             match entry.kind {
                 kind if !goes(kind) => return true,
-                Kind::Record(_) => {
+                _ if begun => {
+                    let (cut, bytes) = entry.cut(self.written);
+                    frames += cut;
+                    record_bytes += bytes;
+                    return true;
+                }
+                Kind::Records(_, records) => {
                     record_bytes += entry.bytes.len();
-                    frames += 1;
+                    frames += records as usize;
                 }
                 Kind::Synced(_) | Kind::Control => control_bytes += entry.bytes.len(),
             }
@@ -302,7 +352,20 @@ impl Outbox {
         self.record_bytes -= record_bytes;
         self.record_frames -= frames;
         self.control_bytes -= control_bytes;
+        // What is left of the first may have been written to its end.
+        self.advance(0);
         record_bytes + control_bytes > 0
+    }
+
+    /// The entry waits no more.
+    fn forget(&mut self, entry: &Entry) {
+        match entry.kind {
+            Kind::Records(_, records) => {
+                self.record_bytes -= entry.bytes.len();
+                self.record_frames -= records as usize;
+            }
+            Kind::Synced(_) | Kind::Control => self.control_bytes -= entry.bytes.len(),
+        }
     }
 
     /// The bytes to write next, at most as many slices as one call takes.
@@ -332,20 +395,12 @@ impl Outbox {
     /// Takes note of `count` bytes that the kernel took.
     pub(crate) fn advance(&mut self, count: usize) {
         self.written += count;
-        while let Some(first) = self.entries.front() {
-            let length = first.bytes.len();
-            if self.written < length {
-                break;
-            }
-            self.written -= length;
-            match first.kind {
-                Kind::Record(_) => {
-                    self.record_bytes -= length;
-                    self.record_frames -= 1;
-                }
-                Kind::Synced(_) | Kind::Control => self.control_bytes -= length,
-            }
-            self.entries.pop_front();
+        while let Some(first) = self
+            .entries
+            .pop_front_if(|first| self.written >= first.bytes.len())
+        {
+            self.written -= first.bytes.len();
+            self.forget(&first);
         }
     }
 
@@ -362,236 +417,4 @@ impl Outbox {
 }
 
 #[cfg(test)]
-mod tests {
-    use hubbub_protocol::synced_frame;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn channel(n: i64) -> ChannelId {
-        ChannelId::new(hubbub_protocol::ChannelLetter::Channel, n).expect("from 1")
-    }
-
-    fn set_synced(outbox: &mut Outbox, channel: ChannelId, seq: Seq) {
-        let frame = text_frame(synced_frame(channel, seq).as_bytes());
-        outbox.set_synced(channel, seq, &frame);
-    }
-
-    fn drain(outbox: &mut Outbox, step: usize) -> Vec<u8> {
-        let mut seen = Vec::new();
-        while !outbox.is_empty() {
-            let taken = {
-                let mut slices = Outbox::empty_slices();
-                let used = outbox.slices(&mut slices);
-                let flat: Vec<u8> = slices[..used]
-                    .iter()
-                    .flat_map(|s| s.iter().copied())
-                    .take(step)
-                    .collect();
-                seen.extend_from_slice(&flat);
-                flat.len()
-            };
-            outbox.advance(taken);
-        }
-        seen
-    }
-
-    #[test]
-    fn full_outbox_refuses_and_keeps_what_it_has() {
-        let mut outbox = Outbox::default();
-        let frame = Bytes::from(vec![1; 10_000]);
-        let taken = (0..1_000)
-            .filter(|_| outbox.offer_record(channel(1), &frame))
-            .count();
-        assert_eq!(taken, OUTBOX_BYTES / 10_000);
-        assert!(outbox.bytes() <= OUTBOX_BYTES);
-        assert_eq!(drain(&mut outbox, 777).len(), taken * 10_000);
-        assert!(outbox.under_half() && outbox.offer_record(channel(1), &frame));
-    }
-
-    #[test]
-    fn outbox_with_a_close_frame_has_no_room() {
-        let mut outbox = Outbox::default();
-        outbox.push_close(Bytes::from_static(b"close"));
-        assert!(!outbox.under_half());
-        assert!(!outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
-        set_synced(&mut outbox, channel(1), Seq(1));
-        outbox.flush_synced();
-        assert_eq!(drain(&mut outbox, 100), b"close");
-    }
-
-    #[test]
-    fn forsaken_outbox_gives_replies_alone_and_takes_no_record() {
-        let mut outbox = Outbox::default();
-        outbox.push_control(Bytes::from_static(b"reply"));
-        assert!(!outbox.forsake(), "nothing was dropped");
-        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"begun")));
-        outbox.advance(b"replybe".len());
-        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"whole")));
-        set_synced(&mut outbox, channel(1), Seq(2));
-        outbox.flush_synced();
-        assert!(outbox.forsake());
-        assert!(!outbox.offer_record(channel(2), &Bytes::from_static(b"more")));
-        set_synced(&mut outbox, channel(2), Seq(9));
-        outbox.flush_synced();
-        outbox.push_close(Bytes::from_static(b"close"));
-        assert_eq!(drain(&mut outbox, 100), b"gunclose");
-        assert_eq!(outbox.bytes(), 0);
-    }
-
-    #[test]
-    fn synced_goes_behind_what_waits_and_only_the_newest() {
-        let mut outbox = Outbox::default();
-        set_synced(&mut outbox, channel(1), Seq(3));
-        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
-        set_synced(&mut outbox, channel(1), Seq(5));
-        outbox.flush_synced();
-        let text = String::from_utf8_lossy(&drain(&mut outbox, 7)).into_owned();
-        assert!(text.starts_with("record"), "{text}");
-        assert!(
-            text.contains("\"seq\":5") && !text.contains("\"seq\":3"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn synced_rides_once_a_tick_on_records_and_at_once_on_a_reply() {
-        let mut outbox = Outbox::default();
-        let record = Bytes::from_static(b"record");
-        set_synced(&mut outbox, channel(1), Seq(1));
-        assert!(outbox.offer_record(channel(1), &record));
-        assert!(!outbox.synced_rides(), "not with each record");
-        outbox.make_synced_due();
-        assert!(outbox.synced_rides() && outbox.synced_overdue());
-        outbox.flush_synced();
-        drain(&mut outbox, 1_000);
-        set_synced(&mut outbox, channel(1), Seq(2));
-        assert!(outbox.offer_record(channel(1), &record));
-        assert!(!outbox.synced_rides(), "one has ridden");
-        assert!(!outbox.synced_overdue());
-        outbox.push_control(Bytes::from_static(b"reply"));
-        assert!(outbox.synced_rides());
-        // Nothing to ride on: due at one tick, it has its own write at the next.
-        let mut quiet = Outbox::default();
-        set_synced(&mut quiet, channel(1), Seq(3));
-        assert!(!quiet.synced_overdue());
-        quiet.make_synced_due();
-        assert!(quiet.synced_overdue());
-    }
-
-    #[test]
-    fn purge_takes_the_synced_that_speaks_of_what_it_takes() {
-        let mut outbox = Outbox::default();
-        assert!(outbox.offer_record(channel(1), &Bytes::from_static(b"record")));
-        set_synced(&mut outbox, channel(1), Seq(5));
-        set_synced(&mut outbox, channel(2), Seq(7));
-        outbox.flush_synced();
-        outbox.purge(channel(1));
-        let text = String::from_utf8_lossy(&drain(&mut outbox, 7)).into_owned();
-        assert!(
-            text.contains("\"seq\":7") && !text.contains("\"seq\":5"),
-            "{text}"
-        );
-        assert_eq!(outbox.bytes(), 0);
-    }
-
-    #[test]
-    fn room_is_kept_while_it_is_used_and_given_back_after() {
-        let mut outbox = Outbox::default();
-        let frame = Bytes::from_static(b"record");
-        let burst = |outbox: &mut Outbox| {
-            while outbox.offer_record(channel(1), &frame) {}
-            set_synced(outbox, channel(1), Seq(1));
-            outbox.flush_synced();
-            drain(outbox, 1_000);
-        };
-        burst(&mut outbox);
-        let room = outbox.entries.capacity();
-        assert!(room >= OUTBOX_FRAMES);
-        outbox.rest();
-        burst(&mut outbox);
-        outbox.rest();
-        assert_eq!(outbox.entries.capacity(), room, "it was used since");
-        outbox.rest();
-        assert_eq!(
-            (outbox.entries.capacity(), outbox.synced.capacity()),
-            (0, 0)
-        );
-        assert!(outbox.offer_record(channel(1), &frame));
-        outbox.rest();
-        outbox.rest();
-        assert_eq!(drain(&mut outbox, 1_000), b"record", "what waits is kept");
-    }
-
-    #[test]
-    fn presence_waits_for_room_with_the_newest_of_each_user() {
-        use hubbub_protocol::{PresenceState, UserId};
-        let presence = |n, state| UserPresence {
-            user: UserId::new(n).expect("from 1"),
-            state,
-        };
-        let mut outbox = Outbox::default();
-        outbox.push_control(Bytes::from(vec![b'x'; CONTROL_BYTES]));
-        for _ in 0..1_000 {
-            for n in 1..4 {
-                outbox.tell(presence(n, PresenceState::Active));
-                outbox.tell(presence(n, PresenceState::Away));
-            }
-        }
-        assert_eq!(outbox.bytes(), CONTROL_BYTES, "nothing was queued");
-        assert_eq!(outbox.held.len(), 3);
-        outbox.advance(CONTROL_BYTES);
-        outbox.flush_held();
-        let text = String::from_utf8_lossy(&drain(&mut outbox, 9)).into_owned();
-        assert_eq!(text.matches("away").count(), 3, "{text}");
-        assert!(!text.contains("active"), "{text}");
-        outbox.tell(presence(1, PresenceState::Offline));
-        let text = String::from_utf8_lossy(&drain(&mut outbox, 9)).into_owned();
-        assert!(text.contains("offline"), "{text}");
-    }
-
-    #[test]
-    fn nothing_follows_a_close_frame() {
-        let mut outbox = Outbox::default();
-        outbox.push_close(Bytes::from_static(b"close"));
-        outbox.push_control(Bytes::from_static(b"late"));
-        set_synced(&mut outbox, channel(1), Seq(1));
-        outbox.flush_synced();
-        assert!(!outbox.offer_record(channel(1), &Bytes::from_static(b"late")));
-        assert_eq!(drain(&mut outbox, 100), b"close");
-    }
-
-    proptest! {
-        #[test]
-        fn purge_removes_one_channel_and_never_half_a_frame(
-            plan in prop::collection::vec((1_i64..4, 1_usize..40), 1..40),
-            written in 0_usize..50,
-        ) {
-            let mut outbox = Outbox::default();
-            let mut frames = Vec::new();
-            for (n, length) in plan {
-                let bytes = Bytes::from(vec![n as u8; length]);
-                prop_assert!(outbox.offer_record(channel(n), &bytes));
-                frames.push((n, length));
-            }
-            let total: usize = frames.iter().map(|(_, l)| l).sum();
-            let written = written.min(total.saturating_sub(1));
-            outbox.advance(written);
-            outbox.purge(channel(2));
-            let rest = drain(&mut outbox, 13);
-            let (mut expected, mut skip) = (Vec::new(), written);
-            for (n, length) in frames {
-                if skip >= length {
-                    skip -= length;
-                } else {
-                    if n != 2 || skip > 0 {
-                        expected.extend(std::iter::repeat_n(n as u8, length - skip));
-                    }
-                    skip = 0;
-                }
-            }
-            prop_assert_eq!(rest, expected);
-            prop_assert_eq!(outbox.bytes(), 0);
-        }
-    }
-}
+mod tests;

@@ -28,6 +28,23 @@ pub(crate) fn text_frame(json: &[u8]) -> Bytes {
     Bytes::from(frame)
 }
 
+/// Bytes of the first of these frames, which [`text_frame`] has written; `None` if it is not whole.
+pub(crate) fn frame_length(frames: &[u8]) -> Option<usize> {
+    let (header, payload) = match *frames.get(1)? {
+        126 => {
+            let length = frames.get(2..4)?.try_into().ok()?;
+            (4, usize::from(u16::from_be_bytes(length)))
+        }
+        127 => {
+            let length = frames.get(2..10)?.try_into().ok()?;
+            (10, usize::try_from(u64::from_be_bytes(length)).ok()?)
+        }
+        short => (2, usize::from(short)),
+    };
+    let length = header + payload;
+    (length <= frames.len()).then_some(length)
+}
+
 /// Whether a text frame of [`text_frame`] around a record (`{"seq":N,"type":…`, as
 /// `hubbub_protocol::with_seq` writes it) says that a message was deleted.
 pub(crate) fn is_deletion(frame: &[u8]) -> bool {
@@ -87,6 +104,12 @@ mod tests {
         for length in [0, 1, 125, 126, 127, 65_535, 65_536, 100_000] {
             let text = "x".repeat(length);
             let bytes = text_frame(text.as_bytes());
+            assert_eq!(frame_length(&bytes), Some(bytes.len()));
+            assert_eq!(
+                frame_length(&[&bytes[..], b"\x81"].concat()),
+                Some(bytes.len())
+            );
+            assert_eq!(frame_length(&bytes[..bytes.len() - 1]), None);
             let mut client = WebSocketStream::from_raw_socket(
                 std::io::Cursor::new(bytes.to_vec()),
                 Role::Client,

@@ -8,7 +8,8 @@
 //! After every call of a method that takes `out`, and when [`Feed::next_due_ms`] has come, the
 //! caller lets the feed serve its readers from memory ([`Feed::serve_from_tail`]), asks
 //! [`Feed::next_request`] until it says `None`, and gives each request exactly one
-//! [`Feed::answer`], a failure too (a deadline that passed is one).
+//! [`Feed::answer`], a failure too (a deadline that passed is one). Soon, and not with every call, it
+//! lets the feed say how far it has come ([`Feed::tell_synced`]).
 //!
 //! One `Feed` lives from the first listener to the last: 1 -> 0 drops it, and answers to a dropped
 //! one are dropped with it (request ids are unique over all feeds that share their [`Limits`]).
@@ -16,6 +17,7 @@
 #[macro_use]
 mod rule;
 
+mod burst;
 mod limits;
 mod outboxes;
 mod reading;
@@ -33,6 +35,7 @@ mod model;
 #[cfg(test)]
 mod tests;
 
+pub use burst::Burst;
 pub use limits::Limits;
 pub use outboxes::{Frame, Outboxes, SocketId};
 pub use request::{Answer, Ask, Failure, Request};

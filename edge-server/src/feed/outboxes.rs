@@ -1,6 +1,8 @@
 use bytes::Bytes;
 use hubbub_protocol::{ChannelId, CloseCode, JoinReply, MessageKey, Seq};
 
+use super::Burst;
+
 /// One WebSocket of this pod; never used again while the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SocketId(pub u64);
@@ -30,9 +32,9 @@ pub trait Outboxes {
 
     /// Queues the frames in their order; gives how many there was room for. The others were not
     /// queued, as after an [`Self::offer`] that was false.
-    fn offer_all(&mut self, socket: SocketId, frames: &[Bytes]) -> usize {
-        let taken = frames.iter().take_while(|frame| self.offer(socket, frame));
-        taken.count()
+    fn offer_all(&mut self, socket: SocketId, burst: &Burst) -> usize {
+        let frames = burst.frames().iter();
+        frames.take_while(|frame| self.offer(socket, frame)).count()
     }
 
     /// Whether the outbox is less than half full, in bytes and in frames.

@@ -3,7 +3,7 @@ use hubbub_protocol::{ChannelId, MessageKey, Seq};
 use lru::LruCache;
 
 use super::{
-    Frame, Limits, Outboxes, Request, SocketId,
+    Burst, Frame, Limits, Outboxes, Request, SocketId,
     reading::Page,
     recent::Recent,
     repair::{Announced, Io},
@@ -124,7 +124,7 @@ pub struct Feed {
     /// message that it has.
     pub(super) refused: Vec<(SocketId, u64)>,
     /// Scratch of the fan-out: the messages of a batch that are new.
-    fresh: Vec<Bytes>,
+    fresh: Burst,
     pub(super) counts: Counts,
 }
 
@@ -158,7 +158,7 @@ impl Feed {
             ordered: BySocket::new(),
             readers: Readers::new(),
             refused: Vec::new(),
-            fresh: Vec::new(),
+            fresh: Burst::default(),
             counts: Counts::default(),
         }
     }
@@ -174,11 +174,11 @@ impl Feed {
     pub fn messages<O: Outboxes>(&mut self, frames: &[Frame], out: &mut O) -> usize {
         let mut fresh = std::mem::take(&mut self.fresh);
         let before = self.recent.arrivals();
-        fresh.extend(frames.iter().filter_map(|frame| self.take_up(frame)));
-        if !fresh.is_empty() {
+        fresh.fill(frames.iter().filter_map(|frame| self.take_up(frame)));
+        let new = fresh.frames().len();
+        if new > 0 {
             self.give(&fresh, before, out);
         }
-        let new = fresh.len();
         fresh.clear();
         self.fresh = fresh;
         if new > 0 && !self.waiting.is_empty() {
@@ -211,12 +211,12 @@ impl Feed {
     /// Offers live messages to all that are attached; `before` is the number of the last message
     /// that had arrived before them. Who refuses one goes back to reading, and gets none of those
     /// behind it.
-    fn give<O: Outboxes>(&mut self, fresh: &[Bytes], before: u64, out: &mut O) {
+    fn give<O: Outboxes>(&mut self, fresh: &Burst, before: u64, out: &mut O) {
         let mut refused = std::mem::take(&mut self.refused);
         let ordered = self.ordered.iter().filter(|_| !rule!(OrderedGetsRowsOnly));
         for attached in self.plain.iter().chain(ordered) {
             let taken = out.offer_all(attached.socket, fresh);
-            if taken < fresh.len() {
+            if taken < fresh.frames().len() {
                 let beyond = u64::from(!rule!(DetachBeforeRefused));
                 refused.push((attached.socket, before + taken as u64 + beyond));
             }

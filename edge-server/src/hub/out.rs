@@ -11,7 +11,8 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::state::Entry;
 use crate::{
-    feed::{Outboxes, SocketId},
+    feed::{Burst, Outboxes, SocketId},
+    outbox::Outbox,
     socket::Socket,
     wire::text_frame,
 };
@@ -35,22 +36,22 @@ impl Out<'_> {
             }
         }
     }
-}
 
-impl Outboxes for Out<'_> {
-    fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool {
-        self.offer_all(socket, std::slice::from_ref(frame)) == 1
-    }
-
-    fn offer_all(&mut self, socket: SocketId, frames: &[Bytes]) -> usize {
+    /// Offers so many frames; `f` gives how many of them the outbox took.
+    fn give(
+        &mut self,
+        socket: SocketId,
+        frames: usize,
+        f: impl FnOnce(&mut Outbox) -> usize,
+    ) -> usize {
         let Some(entry) = self.sockets.get(&socket) else {
-            return frames.len();
+            return frames;
         };
         // The wish for room is noted under the outbox's lock: a flush on another thread either
         // sees it or has made the room before.
         let taken = entry.socket.with_outbox(|outbox| {
-            let taken = outbox.offer_records(self.channel, frames);
-            if taken < frames.len() {
+            let taken = f(outbox);
+            if taken < frames {
                 entry.socket.want_room();
             }
             taken
@@ -59,6 +60,21 @@ impl Outboxes for Out<'_> {
             self.dirty.push(Arc::clone(&entry.socket));
         }
         taken
+    }
+}
+
+impl Outboxes for Out<'_> {
+    fn offer(&mut self, socket: SocketId, frame: &Bytes) -> bool {
+        let channel = self.channel;
+        self.give(socket, 1, |outbox| {
+            usize::from(outbox.offer_record(channel, frame))
+        }) == 1
+    }
+
+    fn offer_all(&mut self, socket: SocketId, burst: &Burst) -> usize {
+        let channel = self.channel;
+        let frames = burst.frames().len();
+        self.give(socket, frames, |outbox| outbox.offer_burst(channel, burst))
     }
 
     fn under_half(&self, socket: SocketId) -> bool {
