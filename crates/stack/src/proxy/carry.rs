@@ -126,11 +126,17 @@ async fn connect_to(upstream: SocketAddr, buffer_bytes: Option<u32>) -> io::Resu
     socket.connect(upstream).await
 }
 
+/// A segment's size where buffers are small, as a real network has it. Loopback's own is 64 KiB: a
+/// sender holds back what is larger than the window and sends what fits of it once in 200 ms
+/// (RFC 9293, 3.8.6.2.1), so that a reader who had been slow stayed slow for long.
+const SEGMENT_BYTES: u32 = 1448;
+
 /// Only before a socket connects or listens does its size bound the window that it announces.
 pub(super) fn set_buffers(socket: &TcpSocket, bytes: Option<u32>) -> io::Result<()> {
     if let Some(bytes) = bytes {
         socket.set_recv_buffer_size(bytes)?;
         socket.set_send_buffer_size(bytes)?;
+        socket2::SockRef::from(socket).set_tcp_mss(SEGMENT_BYTES)?;
     }
     Ok(())
 }
