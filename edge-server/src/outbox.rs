@@ -20,7 +20,7 @@ pub(crate) const OUTBOX_FRAMES: usize = 256;
 /// Bytes of replies and control frames that may wait beside them before the connection stops
 /// reading requests.
 pub(crate) const CONTROL_BYTES: usize = 64 * 1024;
-/// Frames given to the kernel in one call.
+/// Pieces given to the kernel in one call.
 const SLICES: usize = 64;
 
 /// Frames and bytes of records that may wait. For the mistakes that show only at the bound it is a
@@ -97,7 +97,7 @@ pub(crate) struct Outbox {
     /// The newest `synced` of each channel. It goes behind everything that waits when there is a
     /// write anyway: at once with a reply, and with records once it is due.
     synced: Vec<Synced>,
-    /// A `synced` has waited since before the last tick of the wheel. In a busy channel one rides
+    /// A `synced` has waited since the last tick of the wheel. In a busy channel one rides
     /// a tick, not one with each record; in a quiet one it has a write of its own at the next tick.
     synced_due: bool,
     /// Nothing has been queued since the last [`Outbox::rest`].

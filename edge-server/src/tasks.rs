@@ -19,9 +19,9 @@ const TICK_EVERY: Duration = Duration::from_millis(100);
 /// Between rounds of the heartbeat; a socket's own beat falls into the round of its id, so that
 /// pings are spread.
 const ROUND: Duration = Duration::from_secs(1);
-/// Every so many rounds a socket is looked at: whether it lives, and what it may give back. To
-/// look is to fetch it from memory, which is most of what an idle socket costs.
-const ROUNDS_PER_LOOK: u64 = 4;
+/// Every so many rounds, at most, a socket is looked at: whether it lives, and what it may give
+/// back. To look is to fetch it from memory, which is most of what an idle socket costs.
+const ROUNDS_PER_LOOK: u64 = 5;
 /// Between renewals of the lease.
 const RENEW_EVERY: Duration = Duration::from_millis(1_000);
 /// A renewal that takes longer than this counts as failed.
@@ -155,9 +155,11 @@ pub(crate) async fn heartbeat(edge: Arc<Edge>) -> Result<(), Infallible> {
     let mut every = interval(ROUND);
     every.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let rounds = (edge.config.heartbeat_ms / 1_000).max(1);
-    let looks = ROUNDS_PER_LOOK.min(rounds);
-    // A whole number of looks, so that who is to be pinged is looked at in the same round.
-    let rounds = rounds - rounds % looks;
+    // Often enough to see who is slow in time, and a divisor, so that who is to be pinged is looked
+    // at in the same round.
+    let most = ROUNDS_PER_LOOK.min(edge.config.slow_ms / 4_000).max(1);
+    let looks = (1..=most).rev().find(|looks| rounds.is_multiple_of(*looks));
+    let looks = looks.unwrap_or(1);
     let mut waiting = [0; ROUNDS_PER_LOOK as usize];
     let dead_after_ms = edge.config.dead_after().as_millis() as u64;
     for round in 0_u64.. {

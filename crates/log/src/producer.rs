@@ -28,8 +28,8 @@ use crate::{
 };
 
 /// How long one poll serves reports before the thread looks at its orders and for a fatal error.
-/// Whole milliseconds and a tenth: rdkafka asks for what is left in whole ones, and would spin
-/// through what is left after them.
+/// Whole milliseconds and a tenth: rdkafka asks for what is left in whole ones, and in a poll to
+/// which nothing comes it would spin through what is left after them.
 const POLL: Duration = Duration::from_micros(400_100);
 /// How long a producer that is given up may take to report what it holds.
 const LAST_REPORTS: Duration = Duration::from_secs(1);

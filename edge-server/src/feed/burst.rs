@@ -1,7 +1,8 @@
 use bytes::Bytes;
 
-/// Bytes of a piece, at most; a longer frame is a piece of its own.
-const PIECE_BYTES: usize = 16 * 1024;
+/// Bytes of a piece, at most; a longer frame is a piece of its own. A piece counts against an
+/// outbox's bound until its last byte is written.
+const PIECE_BYTES: usize = 4 * 1024;
 
 /// Frames of a channel that go to many sockets, in their order. What came together is copied
 /// together once: each socket then queues, writes and forgets one piece in place of many.

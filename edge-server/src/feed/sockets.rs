@@ -46,7 +46,8 @@ pub(super) enum Place {
         /// Only a head read with a higher request id was begun after the join.
         asked: u64,
     },
-    /// It has everything through this seq: the last `synced` given to it, or the join point.
+    /// It was given everything through this seq: the horizon when it was attached or had read so
+    /// far, or the join point.
     At(Seq),
     /// The store was away and nobody knows the horizon: live messages only, until it is known.
     Nowhere,

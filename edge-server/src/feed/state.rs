@@ -230,8 +230,8 @@ impl Feed {
         self.refused = refused;
     }
 
-    /// Attached sockets whose outbox refused a frame go back to reading from their `cursor`, the
-    /// last `synced` given to them. Beside each stands the number of the last message it has.
+    /// Attached sockets whose outbox refused a frame go back to reading from their `cursor`, through
+    /// which they were given everything. Beside each stands the number of the last message it has.
     pub(super) fn detach<O: Outboxes>(
         &mut self,
         refused: &mut Vec<(SocketId, u64)>,

@@ -138,8 +138,38 @@ impl Hub {
     }
 
     /// What time does: joins without an answer, channels without listeners, questions to be asked
-    /// again, `synced` without a ride. Called every 100 ms or so.
+    /// again, `synced` that are due and those without a ride. Called every 100 ms or so.
     pub(crate) fn tick(&self, now_ms: u64, unsubscribe: impl Fn(BusChannel)) -> Turn {
+        let mut turn = self.time_passed(now_ms, unsubscribe);
+        self.tell_synced(now_ms, &mut turn);
+        turn
+    }
+
+    /// Tells the sockets of each channel whose horizon has moved since the last tick; what has not
+    /// ridden on a write by the next one gets one of its own.
+    fn tell_synced(&self, now_ms: u64, turn: &mut Turn) {
+        let untold: Vec<ChannelId> = self.state.lock().untold.drain().collect();
+        for channel in untold {
+            // The lock is given back between two: thousands of sockets may have to be told.
+            let mut state = self.state.lock();
+            // One that is held is told when it is open: somebody may be no member any more.
+            state.with_feed(channel, now_ms, turn, |channel, out| {
+                if channel.gate == Gate::Open {
+                    channel.feed.tell_synced(out);
+                }
+            });
+        }
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        for id in state.synced.drain() {
+            if let Some(entry) = state.sockets.get(&id) {
+                entry.socket.with_outbox(|outbox| outbox.make_synced_due());
+                state.synced_due.push(id);
+            }
+        }
+    }
+
+    fn time_passed(&self, now_ms: u64, unsubscribe: impl Fn(BusChannel)) -> Turn {
         let mut turn = Turn::default();
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -222,21 +252,6 @@ impl Hub {
             });
             if alone && !entry.socket.mark_dirty() {
                 turn.dirty.push(Arc::clone(&entry.socket));
-            }
-        }
-        let untold: Vec<ChannelId> = state.untold.drain().collect();
-        for channel in untold {
-            // One that is held is told when it is open: somebody may be no member any more.
-            state.with_feed(channel, now_ms, &mut turn, |channel, out| {
-                if channel.gate == Gate::Open {
-                    channel.feed.tell_synced(out);
-                }
-            });
-        }
-        for id in state.synced.drain() {
-            if let Some(entry) = state.sockets.get(&id) {
-                entry.socket.with_outbox(|outbox| outbox.make_synced_due());
-                state.synced_due.push(id);
             }
         }
         while let Some((since_ms, id)) = state.emptied.front().copied()

@@ -67,7 +67,8 @@ const VOUCHED: NonZeroUsize = NonZeroUsize::new(65_536).expect("not zero");
 
 /// What the hub holds of a socket, lists apart.
 #[cfg(test)]
-pub(crate) const ENTRY_BYTES: usize = size_of::<(SocketId, state::Entry)>();
+pub(crate) const ENTRY_BYTES: usize =
+    size_of::<(SocketId, state::Entry)>() + size_of::<state::Holder>();
 
 /// A join that passed the membership check.
 #[derive(Debug)]
@@ -244,7 +245,7 @@ impl Hub {
                     } else {
                         Gate::Open
                     },
-                    held: Vec::new(),
+                    held: FxHashMap::default(),
                     members: HashSet::new(),
                     listeners: 0,
                     empty_since_ms: None,
@@ -262,12 +263,7 @@ impl Hub {
             }
             channel.empty_since_ms = None;
             let (since, ordered) = (request.since, request.ordered);
-            let join = HeldJoin {
-                socket: id,
-                since,
-                ordered,
-            };
-            channel.join(join, out);
+            channel.join(id, HeldJoin { since, ordered }, out);
         });
         if !again {
             state.note_load(channel);

@@ -87,7 +87,7 @@ pub(super) struct Channel {
     pub(super) gate: Gate,
     /// Joins that came while it was held. Their memberships were read, but who was removed since
     /// is known only when it opens: until then they get nothing, not even a reply.
-    pub(super) held: Vec<HeldJoin>,
+    pub(super) held: FxHashMap<SocketId, HeldJoin>,
     /// Users that the primary called members since the feed opened; evictions take them out.
     pub(super) members: HashSet<UserId>,
     pub(super) listeners: usize,
@@ -96,25 +96,24 @@ pub(super) struct Channel {
 
 #[derive(Debug)]
 pub(super) struct HeldJoin {
-    pub(super) socket: SocketId,
     pub(super) since: Option<Seq>,
     pub(super) ordered: bool,
 }
 
 impl Channel {
     /// A member's socket joins: now, or when the channel is open.
-    pub(super) fn join(&mut self, join: HeldJoin, out: &mut Out<'_>) {
+    pub(super) fn join(&mut self, socket: SocketId, join: HeldJoin, out: &mut Out<'_>) {
         if self.gate == Gate::Held {
             // A second join replaces the first.
-            self.leave(join.socket, out);
-            self.held.push(join);
+            self.feed.leave(socket, out);
+            self.held.insert(socket, join);
         } else {
-            self.feed.join(join.socket, join.since, join.ordered, out);
+            self.feed.join(socket, join.since, join.ordered, out);
         }
     }
 
     pub(super) fn leave(&mut self, socket: SocketId, out: &mut Out<'_>) {
-        self.held.retain(|join| join.socket != socket);
+        self.held.remove(&socket);
         self.feed.leave(socket, out);
     }
 
@@ -123,15 +122,14 @@ impl Channel {
         self.gate = Gate::Open;
         self.members = members;
         self.feed.subscribed(out);
-        for join in std::mem::take(&mut self.held) {
-            self.feed.join(join.socket, join.since, join.ordered, out);
+        for (socket, join) in std::mem::take(&mut self.held) {
+            self.feed.join(socket, join.since, join.ordered, out);
         }
     }
 
     /// The sockets that listen to it, or are about to.
     pub(super) fn sockets(&self) -> impl Iterator<Item = SocketId> + '_ {
-        let held = self.held.iter().map(|join| join.socket);
-        self.feed.sockets().chain(held)
+        self.feed.sockets().chain(self.held.keys().copied())
     }
 }
 

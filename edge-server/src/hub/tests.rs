@@ -3,7 +3,7 @@ mod allocations;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use hubbub_protocol::{ChannelLetter, PodId, UserId};
+use hubbub_protocol::{ChannelLetter, PodId, Stored, UserId};
 use proptest::prelude::*;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -359,6 +359,52 @@ async fn held_channel_gives_nothing_from_memory() {
     assert!(frames(1) > before.0);
     let pages = |ask: &Ask| matches!(ask, Ask::Range { .. });
     assert!(!turn.requests.iter().any(|(_, request)| pages(&request.ask)));
+}
+
+#[tokio::test]
+async fn held_channel_tells_nobody_how_far_it_has_come() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("bound");
+    let hub = Hub::new(1_000);
+    hub.resume_all();
+    let socket = Socket::new(hub.next_socket_id(), stream(&listener, addr).await, 0);
+    hub.register(&socket, &identity(0), 10, 0, &FakeBus::new());
+    let request = JoinRequest {
+        channel: channel(1),
+        since: None,
+        ordered: false,
+        id: None,
+        evictions: hub.evictions(),
+        by_edge: None,
+    };
+    assert!(hub.join(socket.id, request, 0, |_| {}).is_ok());
+    let mut turn = Turn::default();
+    hub.on_subscribed(channel(1), 0, &mut turn);
+    let head = turn.requests.pop().expect("a head read").1.id;
+    hub.on_answer(channel(1), head, Ok(Answer::Head(Seq(5))), 0);
+    let told = || {
+        socket.with_outbox(|outbox| {
+            outbox.flush_synced();
+            outbox.bytes()
+        })
+    };
+    let joined = told();
+    let stored = Stored {
+        channel: channel(1),
+        from: Seq(5),
+        through: Seq(6),
+        seqs: Some(Vec::new()),
+    };
+    assert!(hub.on_stored(stored, 0, &mut turn));
+    assert_eq!(told(), joined, "not before the tick");
+    hub.hold_all();
+    hub.tick(0, |_| {});
+    assert_eq!(told(), joined, "held");
+    hub.resume_all();
+    let (epoch, asked) = hub.listening_users(channel(1)).expect("open");
+    hub.reopen(channel(1), epoch, &asked, &asked, hub.evictions(), 0);
+    hub.tick(0, |_| {});
+    assert!(told() > joined);
 }
 
 proptest! {
