@@ -28,31 +28,32 @@ pub(crate) fn text_frame(json: &[u8]) -> Bytes {
     Bytes::from(frame)
 }
 
+/// Bytes of the header of a frame of [`text_frame`], whose second byte this is.
+fn header_length(second: u8) -> usize {
+    match second {
+        126 => 4,
+        127 => 10,
+        _ => 2,
+    }
+}
+
 /// Bytes of the first of these frames, which [`text_frame`] has written; `None` if it is not whole.
 pub(crate) fn frame_length(frames: &[u8]) -> Option<usize> {
-    let (header, payload) = match *frames.get(1)? {
-        126 => {
-            let length = frames.get(2..4)?.try_into().ok()?;
-            (4, usize::from(u16::from_be_bytes(length)))
-        }
-        127 => {
-            let length = frames.get(2..10)?.try_into().ok()?;
-            (10, usize::try_from(u64::from_be_bytes(length)).ok()?)
-        }
-        short => (2, usize::from(short)),
+    let second = *frames.get(1)?;
+    let header = header_length(second);
+    let long = frames.get(2..header)?;
+    let payload = match header {
+        2 => u64::from(second),
+        _ => long.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
     };
-    let length = header + payload;
+    let length = usize::try_from(payload).ok()?.checked_add(header)?;
     (length <= frames.len()).then_some(length)
 }
 
 /// Whether a text frame of [`text_frame`] around a record (`{"seq":N,"type":…`, as
 /// `hubbub_protocol::with_seq` writes it) says that a message was deleted.
 pub(crate) fn is_deletion(frame: &[u8]) -> bool {
-    let header = match frame.get(1) {
-        Some(126) => 4,
-        Some(127) => 10,
-        _ => 2,
-    };
+    let header = frame.get(1).map_or(2, |second| header_length(*second));
     let json = frame.get(header..).unwrap_or_default();
     let Some(seq) = json.strip_prefix(b"{\"seq\":") else {
         return false;

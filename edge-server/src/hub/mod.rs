@@ -202,22 +202,15 @@ impl Hub {
             None => entry.holder.left.retain(|left| *left != channel),
         }
         // A second join replaces the first: an answer that is still owed belongs to it alone.
-        if let Some(at) = entry
-            .holder
-            .joins
-            .iter()
-            .position(|join| join.channel == channel)
-        {
-            let first = entry.holder.take_join(at);
-            if let Some(first_id) = first.id {
-                let error = ErrorBody::new(
-                    ErrorCode::InvalidField,
-                    "a second join of the channel took this one's place",
-                );
-                entry
-                    .socket
-                    .push_text(&reply_error(Some(&first_id), &error));
-            }
+        let first = entry.holder.take_join_of(channel);
+        if let Some(first_id) = first.and_then(|join| join.id) {
+            let error = ErrorBody::new(
+                ErrorCode::InvalidField,
+                "a second join of the channel took this one's place",
+            );
+            entry
+                .socket
+                .push_text(&reply_error(Some(&first_id), &error));
         }
         let deadline_ms = now_ms + JOIN_DEADLINE_MS;
         entry.holder.joins.push(PendingJoin {

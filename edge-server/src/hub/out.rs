@@ -94,15 +94,9 @@ impl Outboxes for Out<'_> {
         let Some(entry) = self.sockets.get_mut(&socket) else {
             return;
         };
-        let Some(at) = entry
-            .holder
-            .joins
-            .iter()
-            .position(|join| join.channel == reply.channel)
-        else {
+        let Some(join) = entry.holder.take_join_of(reply.channel) else {
             return;
         };
-        let join = entry.holder.take_join(at);
         if let Some(with) = join.by_edge {
             let joined = Joined {
                 channel: reply.channel,

@@ -71,6 +71,12 @@ impl Holder {
         join
     }
 
+    /// Takes out the join of this channel, if its answer is still owed.
+    pub(super) fn take_join_of(&mut self, channel: ChannelId) -> Option<PendingJoin> {
+        let at = self.joins.iter().position(|join| join.channel == channel)?;
+        Some(self.take_join(at))
+    }
+
     /// A socket joins once and listens for hours: the list's room is not kept meanwhile.
     fn give_back_joins(&mut self) {
         if self.joins.is_empty() {
@@ -286,14 +292,10 @@ impl State {
             .cloned()
             .unwrap_or_default()
         {
-            let owed = self.sockets.get_mut(&id).and_then(|entry| {
-                let at = entry
-                    .holder
-                    .joins
-                    .iter()
-                    .position(|join| join.channel == channel)?;
-                entry.holder.take_join(at).id
-            });
+            let owed = self
+                .sockets
+                .get_mut(&id)
+                .and_then(|entry| entry.holder.take_join_of(channel)?.id);
             let listened = self.leave(id, channel, now_ms, turn);
             if let Some(entry) = self.sockets.get(&id) {
                 entry.socket.with_outbox(|outbox| outbox.purge(channel));

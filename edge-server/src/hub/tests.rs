@@ -80,6 +80,18 @@ pub(super) fn identity(slot: usize) -> Identity {
     }
 }
 
+/// A member's plain join of the first channel, without a reply.
+fn plain_join(hub: &Hub, since: Option<u64>) -> JoinRequest {
+    JoinRequest {
+        channel: channel(1),
+        since: since.map(Seq),
+        ordered: false,
+        id: None,
+        evictions: hub.evictions(),
+        by_edge: None,
+    }
+}
+
 pub(super) async fn stream(listener: &TcpListener, addr: SocketAddr) -> TcpStream {
     let (client, accepted) = tokio::join!(TcpStream::connect(addr), listener.accept());
     drop(accepted.expect("a connection"));
@@ -273,14 +285,7 @@ async fn held_channel_vouches_for_nobody_who_left_before_it_opens() {
     }
     hub.resume_all();
     let join = |id| {
-        let request = JoinRequest {
-            channel: channel(1),
-            since: None,
-            ordered: false,
-            id: None,
-            evictions: hub.evictions(),
-            by_edge: None,
-        };
+        let request = plain_join(&hub, None);
         hub.join(id, request, 0, |_| {}).expect("a member");
     };
     join(ids[1]);
@@ -313,14 +318,7 @@ async fn held_channel_gives_nothing_from_memory() {
         sockets.push(socket);
     }
     let join = |slot: usize, since: u64| {
-        let request = JoinRequest {
-            channel: channel(1),
-            since: Some(Seq(since)),
-            ordered: false,
-            id: None,
-            evictions: hub.evictions(),
-            by_edge: None,
-        };
+        let request = plain_join(&hub, Some(since));
         let turn = hub.join(sockets[slot].id, request, 0, |_| {});
         turn.expect("a member").requests
     };
@@ -369,14 +367,7 @@ async fn held_channel_tells_nobody_how_far_it_has_come() {
     hub.resume_all();
     let socket = Socket::new(hub.next_socket_id(), stream(&listener, addr).await, 0);
     hub.register(&socket, &identity(0), 10, 0, &FakeBus::new());
-    let request = JoinRequest {
-        channel: channel(1),
-        since: None,
-        ordered: false,
-        id: None,
-        evictions: hub.evictions(),
-        by_edge: None,
-    };
+    let request = plain_join(&hub, None);
     assert!(hub.join(socket.id, request, 0, |_| {}).is_ok());
     let mut turn = Turn::default();
     hub.on_subscribed(channel(1), 0, &mut turn);

@@ -35,14 +35,7 @@ impl Room {
             tcp.writable().await.expect("just connected");
             let socket = Socket::new(hub.next_socket_id(), tcp, 0);
             hub.register(&socket, &identity(slot), listeners, 0, &FakeBus::new());
-            let request = JoinRequest {
-                channel: channel(1),
-                since: None,
-                ordered: false,
-                id: None,
-                evictions: hub.evictions(),
-                by_edge: None,
-            };
+            let request = plain_join(&hub, None);
             hub.join(socket.id, request, 0, |_| {}).expect("a member");
             sockets.push(socket);
         }
