@@ -51,6 +51,14 @@ impl Error {
         };
         is_late(error) || sqlstate(error).as_deref() == Some("57014")
     }
+
+    /// Whether somebody else held what the statement waited for (SQLSTATE 55P03, `lock_timeout`).
+    pub(crate) fn is_locked(&self) -> bool {
+        let (Self::Core(error) | Self::Shard { error, .. }) = self else {
+            return false;
+        };
+        sqlstate(error).as_deref() == Some("55P03")
+    }
 }
 
 /// Why a batch was not written. In every case nothing of it is in the store, except that after

@@ -16,10 +16,14 @@ use crate::{
     apply::apply,
     batch::{Batch, Head, NewHead, Numbered},
     copy::copy_in,
-    database::read,
+    database::{Database, read, write_once},
     error::sqlstate,
 };
 
+/// How long the client of a session that holds a position must have been silent, in the midst of
+/// its transaction, before the session is ended for somebody who waits for the position. A batch
+/// takes milliseconds between two statements.
+const SILENT_S: f64 = 2.0;
 /// Bytes of a dead letter's reason that are kept; the payload is kept whole.
 const REASON_BYTES: usize = 1_000;
 
@@ -95,6 +99,11 @@ impl Store {
     /// without a position yet has `expected` 0. `before_commit` runs between the last statement
     /// and the commit (failpoint).
     ///
+    /// A process that is frozen in the midst of such a transaction holds the position's row, and
+    /// in the midst of a COPY no timeout of the server ends that: Postgres looks at them when the
+    /// client sends something (`ProcessClientReadInterrupt` in its source). Who has waited for the
+    /// row in vain therefore ends the sessions whose clients have said nothing for 2 s.
+    ///
     /// After [`WriteError::Store`] it is not known whether the commit happened: start again from
     /// [`Store::positions`].
     pub async fn write_batch(
@@ -126,14 +135,55 @@ impl Store {
             call.settle(lease, result)
                 .expect("a write is not tried again, so its first try ends it")
         };
-        match write
+        let written = write
             .instrument(tracing::debug_span!("db.log_position.advance"))
-            .await?
-        {
+            .await;
+        if written.as_ref().is_err_and(Error::is_locked) {
+            self.end_silent_holders(database, partition).await;
+        }
+        match written? {
             Ended::Committed(written) => Ok(written),
             Ended::Zombie => Err(WriteError::Zombie),
             Ended::Data(reason) => Err(WriteError::Data(reason)),
             Ended::Contradiction(reason) => Err(WriteError::Contradiction(reason)),
+        }
+    }
+
+    /// Ends the sessions of consumers that hold a position on this database and whose clients
+    /// have been silent for [`SILENT_S`]. One that was only slow writes its batch again.
+    async fn end_silent_holders(&self, database: &Database, partition: i32) {
+        let ended = write_once!(database, "log_position.free", |conn| sqlx::query!(
+            r#"select a.pid as "pid!", pg_terminate_backend(a.pid) as "ended!"
+               from pg_stat_activity a
+               where a.datname = current_database() and a.usename = current_user
+                 and a.application_name = current_setting('application_name')
+                 and a.wait_event = 'ClientRead'
+                 and a.state_change < clock_timestamp() - make_interval(secs => $1)
+                 and exists (
+                     select from pg_locks l
+                     where l.pid = a.pid and l.relation = 'log_position'::regclass
+                       and l.mode = 'RowExclusiveLock' and l.granted
+                 )"#,
+            SILENT_S
+        )
+        .fetch_all(conn));
+        match ended {
+            Ok(sessions) => {
+                for session in sessions {
+                    let (place, pid, ended) = (database.place, session.pid, session.ended);
+                    tracing::warn!(
+                        log.partition = partition,
+                        %place,
+                        pid,
+                        ended,
+                        "a consumer that is silent in its transaction held a position: its session is ended"
+                    );
+                }
+            }
+            // The batch is tried again, and with it this.
+            Err(error) => {
+                tracing::warn!(%error, log.partition = partition, "holders of the position not ended")
+            }
         }
     }
 }

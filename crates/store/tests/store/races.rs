@@ -1,7 +1,11 @@
+use std::time::Duration;
+
+use hubbub_protocol::Seq;
 use hubbub_store::{Incoming, WriteError};
+use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
 
 use crate::support::{
-    Held, World, all_seqs, append, assert_audit, channels_of, key, message, open,
+    Held, World, all_seqs, append, assert_audit, channels_of, eventually, key, message, open,
 };
 
 #[tokio::test]
@@ -89,5 +93,56 @@ async fn new_owner_is_not_overtaken_by_a_commit_in_flight() -> anyhow::Result<()
     assert_eq!(committed??.rows, 1);
     assert_eq!(store.positions(&[7]).await?, [(7, 1)]);
     assert_eq!(all_seqs(store, channel).await?, [1]);
+    assert_audit(store).await
+}
+
+/// The session of a process that froze in the midst of its COPY, where the server's timeouts do
+/// not reach it: the kernel answers for the process, and keeps the connection open.
+async fn frozen(world: &World, partition: i32) -> anyhow::Result<PgConnection> {
+    let url = &world.env.shard_urls[world.store.shard_of_partition(partition)];
+    let options: PgConnectOptions = url.parse()?;
+    let options = options
+        .application_name("hubbub")
+        .options([("statement_timeout", "5s")]);
+    let mut conn = options.connect().await?;
+    let move_on = "insert into log_position (partition, next_offset) values ($1, 100)
+                   on conflict (partition) do update set next_offset = excluded.next_offset";
+    sqlx::query("begin").execute(&mut conn).await?;
+    sqlx::query(move_on)
+        .bind(partition)
+        .execute(&mut conn)
+        .await?;
+    let copy = conn
+        .copy_in_raw("copy messages from stdin (format binary)")
+        .await?;
+    // Its destructor would end the COPY, which a frozen process does not.
+    std::mem::forget(copy);
+    Ok(conn)
+}
+
+#[tokio::test]
+async fn owner_that_froze_in_its_copy_is_put_out() -> anyhow::Result<()> {
+    let world = World::new("frozen_owner").await?;
+    let store = &world.store;
+    let channel = channels_of(5, 1)[0];
+    // Once with a position that nobody sees yet, once with one that is moved.
+    for seq in 1..=2 {
+        let frozen = frozen(&world, 5).await?;
+        let batch = [message(seq, channel, key(1, u128::from(seq)))];
+        eventually(Duration::from_secs(20), || async {
+            match append(store, 5, &batch).await {
+                Ok(written) => Some(written),
+                Err(WriteError::Store(_)) => None,
+                Err(error) => panic!("{error}"),
+            }
+        })
+        .await;
+        let through = Seq(seq).to_db();
+        assert_eq!(store.positions(&[5]).await?, [(5, through)]);
+        // It wakes up, and finds its session ended.
+        let mut frozen = frozen;
+        assert!(frozen.ping().await.is_err());
+    }
+    assert_eq!(all_seqs(store, channel).await?, [1, 2]);
     assert_audit(store).await
 }
