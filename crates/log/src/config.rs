@@ -128,13 +128,15 @@ pub struct ConsumerConfig {
 }
 
 impl ConsumerConfig {
-    pub(crate) fn client(&self) -> ClientConfig {
+    /// With `member`, a name that no other member ever has (KIP-345, static membership). When Kafka
+    /// was away for longer than a session, who comes back under it has its place again at once;
+    /// without it the group waits a session for the ids of before. The name is of one client and no
+    /// process has it again, so it never stands for two.
+    pub(crate) fn client(&self, member: &str) -> ClientConfig {
         let mut client = self.log.client();
-        // No `group.instance.id` (KIP-345): it would spare the wait for the session of one who
-        // died, but when Kafka was away librdkafka tries a commit again under the member id of
-        // before, is told that somebody has its name, and fails for good (seen in torture runs).
         client
             .set("group.id", &self.group)
+            .set("group.instance.id", member)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("partition.assignment.strategy", "cooperative-sticky")

@@ -102,9 +102,11 @@ impl ConsumerHandle {
 
 /// A member of a consumer group, with a thread of its own.
 ///
-/// Partitions are shared by the classic protocol, cooperative-sticky. An assigned partition is
-/// read only when its position is known; until then it stays this member's and costs its
-/// neighbours nothing. Dropped, it leaves the group in its own time; see [`Consumer::stop`].
+/// Partitions are shared by the classic protocol, cooperative-sticky. A member has a name of its own
+/// (KIP-345), under which it has its partitions again at once when Kafka was away. A client of
+/// librdkafka that fails for good is replaced by another, unless it was younger than a session. An
+/// assigned partition is read only when its position is known; until then it stays this member's
+/// and costs its neighbours nothing. Dropped, it leaves the group in its own time; see [`Consumer::stop`].
 pub struct Consumer {
     handle: ConsumerHandle,
     thread: Option<JoinHandle<()>>,

@@ -15,6 +15,7 @@ mod client;
 mod config;
 mod consumer;
 mod error;
+mod farewell;
 mod member;
 mod metrics;
 mod producer;

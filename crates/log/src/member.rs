@@ -32,6 +32,7 @@ use crate::{
     ConsumerConfig, ConsumerEvent, Error, LogRecord, Metrics, Misfit, Positions,
     client::{log_error, log_line},
     consumer::Orders,
+    farewell,
     metrics::Outcome,
     resolve::{Start, resolve},
     slot::{Next, Slot, Stage, Taken},
@@ -45,8 +46,6 @@ const POLL_BUSY: Duration = Duration::from_millis(5);
 const TURN_RECORDS: usize = 2_000;
 /// How long a rebalance waits for the tasks of revoked partitions.
 const REVOKE: Duration = Duration::from_secs(2);
-/// How long the farewell may take before the client is dropped as it is.
-const CLOSE: Duration = Duration::from_secs(5);
 /// How often positions are committed for lag tools and the lag is computed.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
@@ -96,13 +95,19 @@ impl ConsumerContext for Context {
         list: &mut TopicPartitionList,
     ) {
         let partitions = list.elements().iter().map(|p| p.partition()).collect();
+        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
-            if let Err(error) = consumer.unassign() {
-                tracing::debug!(%error, "unassign while closing");
+            let none = TopicPartitionList::new();
+            let answered = if assigned {
+                consumer.incremental_assign(&none)
+            } else {
+                consumer.incremental_unassign(&none)
+            };
+            if let Err(error) = answered {
+                tracing::debug!(%error, "rebalance while closing");
             }
             return;
         }
-        let assigned = what == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         let rebalance = if assigned {
             Rebalance::Assign(partitions)
         } else {
@@ -151,7 +156,11 @@ pub(crate) struct Member {
     positions: Arc<dyn Positions>,
     orders: Arc<Mutex<Orders>>,
     events: mpsc::Sender<ConsumerEvent>,
+    /// Its name in the group.
+    name: String,
     consumer: Arc<BaseConsumer<Context>>,
+    /// Since when this client is the member's.
+    since: Instant,
     runtime: Handle,
     questions: JoinSet<Answer>,
     slots: BTreeMap<i32, Slot>,
@@ -171,22 +180,16 @@ impl Member {
         events: mpsc::Sender<ConsumerEvent>,
     ) -> Result<Self, Error> {
         let runtime = Handle::try_current().map_err(|error| Error::Thread(error.to_string()))?;
-        let context = Context {
-            metrics: metrics.clone(),
-            rebalances: Mutex::default(),
-            ends: Mutex::default(),
-            topic: config.log.topic.clone(),
-            closing: AtomicBool::new(false),
-        };
-        let consumer = BaseConsumer::from_config_and_context(&config.client(), context)?;
-        consumer.subscribe(&[&config.log.topic])?;
+        let name = format!("{}.{:016x}", config.log.client_id, rand::random::<u64>());
         Ok(Self {
+            consumer: client(&config, &metrics, &name)?,
+            since: Instant::now(),
+            name,
             config,
             metrics,
             positions,
             orders,
             events,
-            consumer: Arc::new(consumer),
             runtime,
             questions: JoinSet::new(),
             slots: BTreeMap::new(),
@@ -491,10 +494,7 @@ impl Member {
     fn failed(&mut self, error: &KafkaError) {
         self.metrics.consume_errors.inc();
         match error {
-            KafkaError::MessageConsumptionFatal(_) => {
-                tracing::error!(%error, "the consumer's client failed for good");
-                self.over = true;
-            }
+            KafkaError::MessageConsumptionFatal(_) => self.begin_anew(error),
             // A position that is not in the log. The error does not say whose: ask for every
             // start again, and the partition at fault will be refused.
             KafkaError::MessageConsumption(
@@ -506,6 +506,36 @@ impl Member {
             }
             _ => tracing::warn!(%error, "consume"),
         }
+    }
+
+    /// Replaces a client that failed for good. When Kafka had been away, librdkafka tries a commit
+    /// again under the member id of before; the broker says that somebody else has its name
+    /// (`FENCED_INSTANCE_ID`), which was itself, and librdkafka takes that for a fatal error.
+    fn begin_anew(&mut self, error: &KafkaError) {
+        // Within a session, what befell it would befall the next one, too.
+        if self.since.elapsed() < self.config.session_timeout {
+            tracing::error!(%error, "the consumer's client failed for good as soon as it was there");
+            self.over = true;
+            return;
+        }
+        let next = match client(&self.config, &self.metrics, &self.name) {
+            Ok(next) => next,
+            Err(refused) => {
+                tracing::error!(%error, %refused, "the consumer's client failed for good");
+                self.over = true;
+                return;
+            }
+        };
+        tracing::warn!(%error, "the consumer's client failed for good: the next one joins the group");
+        self.metrics.rebalance("lost");
+        let all: Vec<i32> = self.slots.keys().copied().collect();
+        // Others may have the partitions by now: nobody waits for the tasks.
+        self.end_tasks(&all);
+        self.revoking = None;
+        self.since = Instant::now();
+        let failed = std::mem::replace(&mut self.consumer, next);
+        failed.context().closing.store(true, Ordering::Release);
+        farewell::discard(failed, self.config.group.clone(), self.name.clone());
     }
 
     fn hand_over(&mut self) {
@@ -630,22 +660,46 @@ impl Member {
             // What still comes was not asked for: it is the next owner's.
             drop(self.consumer.poll(POLL_BUSY));
         }
-        let unanswered = !self.consumer.context().rebalances.lock().is_empty();
-        if unanswered || self.revoking.is_some() {
-            // librdkafka waits for the answer to a rebalance before it leaves.
-            log_failure("give everything up", self.consumer.unassign());
-        }
-        if let Err(error) = self.consumer.close_queue() {
-            tracing::warn!(%error, "leave the group");
-        }
-        let until = Instant::now() + CLOSE;
-        while !self.consumer.closed() && Instant::now() < until {
-            drop(self.consumer.poll(POLL_BUSY));
-        }
+        self.give_up(revoking.assigned);
+        farewell::leave(&self.consumer, &self.config.group, &self.name);
         self.slots.clear();
         self.show();
         tracing::info!("left the group");
     }
+
+    /// Gives up what is assigned and answers the rebalances that wait: librdkafka leaves after the
+    /// answer only.
+    fn give_up(&mut self, mut assigned: Vec<i32>) {
+        let waiting = std::mem::take(&mut *self.consumer.context().rebalances.lock());
+        for rebalance in waiting {
+            if let Rebalance::Assign(_) = rebalance {
+                let accepted = self.consumer.incremental_assign(&TopicPartitionList::new());
+                log_failure("accept an assignment", accepted);
+            }
+        }
+        if let Some(revoking) = self.revoking.take() {
+            assigned.extend(revoking.assigned);
+        }
+        self.unassign(&assigned);
+    }
+}
+
+/// A client that joins the group.
+fn client(
+    config: &ConsumerConfig,
+    metrics: &Metrics,
+    name: &str,
+) -> KafkaResult<Arc<BaseConsumer<Context>>> {
+    let context = Context {
+        metrics: metrics.clone(),
+        rebalances: Mutex::default(),
+        ends: Mutex::default(),
+        topic: config.log.topic.clone(),
+        closing: AtomicBool::new(false),
+    };
+    let consumer = BaseConsumer::from_config_and_context(&config.client(name), context)?;
+    consumer.subscribe(&[&config.log.topic])?;
+    Ok(Arc::new(consumer))
 }
 
 fn log_failure(what: &str, result: KafkaResult<()>) {

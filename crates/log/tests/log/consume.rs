@@ -1,7 +1,8 @@
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use hubbub_log::{
-    Consumer, ConsumerConfig, ConsumerEvent, LogRecord, Metrics, Misfit, create_topic, watermarks,
+    Config, Consumer, ConsumerConfig, ConsumerEvent, LogRecord, Metrics, Misfit, create_topic,
+    watermarks,
 };
 use hubbub_stack::{Kafka, Port, Purpose};
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -9,8 +10,13 @@ use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions},
     client::DefaultClientContext,
+    consumer::{BaseConsumer, Consumer as _},
 };
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout},
+};
+use uuid::Uuid;
 
 use crate::support::{
     Books, DEADLINE, FromBook, Reader, append_some, appender, channel, channel_in, config,
@@ -81,6 +87,74 @@ async fn members_join_and_leave_and_nothing_is_lost_or_doubled() -> anyhow::Resu
     eventually("every record is stored", || books.lock().count() == total).await;
     assert!(books.lock().is_dense(), "{:?}", books.lock().rows);
     first.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_that_leaves_keeps_no_place() -> anyhow::Result<()> {
+    // Longer than a test waits: what it sees does not come from a session that ends.
+    let session = Duration::from_secs(30);
+    let log = fresh(4).await?;
+    let books = Books::default();
+    let first = Reader::start_for(&log, session, &books);
+    eventually("the first member has all", || first.held.lock().len() == 4).await;
+    let second = Reader::start_for(&log, session, &books);
+    eventually("the two share", || {
+        first.held.lock().len() == 2 && second.held.lock().len() == 2
+    })
+    .await;
+    first.stop().await;
+    eventually("the second has all", || second.held.lock().len() == 4).await;
+    second.stop().await;
+    Ok(())
+}
+
+/// Joins a group under the name of its only member, which the broker then refuses as the older of
+/// two: to librdkafka that is an error for good.
+async fn fence(log: &Config) -> anyhow::Result<BaseConsumer> {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", &log.brokers)
+        .set("group.id", &log.topic)
+        .set("partition.assignment.strategy", "cooperative-sticky");
+    let looker: BaseConsumer = client.create()?;
+    let groups = looker.fetch_group_list(Some(&log.topic), Duration::from_secs(5))?;
+    let member = groups.groups()[0].members()[0].id();
+    let name = &member[..member.len() - "-".len() - Uuid::nil().to_string().len()];
+    let other: BaseConsumer = client.set("group.instance.id", name).create()?;
+    other.subscribe(&[&log.topic])?;
+    Ok(other)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn member_whose_client_fails_for_good_begins_anew() -> anyhow::Result<()> {
+    let session = Duration::from_secs(1);
+    let log = fresh(2).await?;
+    let books = Books::default();
+    let reader = Reader::start_for(&log, session, &books);
+    let mut rows = 0;
+    let mut more = async |what| {
+        append_some(&log, channel_in(0, 2), 10).await;
+        rows += 10;
+        eventually(what, || books.lock().count() == rows).await;
+    };
+    let lost = || value(&reader.metrics, r#"log_rebalances_total{kind="lost"}"#);
+    for times in [1.0, 2.0] {
+        let began = Instant::now();
+        while began.elapsed() <= session {
+            more("rows of a client that lives for a session").await;
+        }
+        let other = fence(&log).await?;
+        eventually("the client fails", || {
+            drop(other.poll(Duration::from_millis(10)));
+            lost() >= times
+        })
+        .await;
+        more("rows of the next client").await;
+        drop(other);
+    }
+    assert!(books.lock().is_dense());
+    reader.stop().await;
     Ok(())
 }
 
@@ -372,7 +446,7 @@ async fn leaving_waits_for_the_tasks_but_not_for_ever() -> anyhow::Result<()> {
     let books = Books::default();
     let mut member = Hand::start(&log, &books, 10);
     let (_, _, mut records) = member.assigned().await;
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     let stopping = member.consumer.stop();
     let revoked = async {
         let mut held = None;
@@ -410,7 +484,7 @@ async fn member_that_leaves_in_the_middle_of_a_rebalance_is_closed() -> anyhow::
         ConsumerEvent::Revoked { done, .. } => done,
         event => panic!("not revoked: {event:?}"),
     };
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     drop(member.events);
     member.consumer.stop().await;
     let took = began.elapsed();
@@ -442,7 +516,7 @@ async fn broker_that_restarts_costs_nothing_and_one_that_is_gone_does_not_hold_t
     eventually("rows after", || books.lock().count() == 200).await;
     assert!(books.lock().is_dense());
     kafka.kill().await;
-    let began = tokio::time::Instant::now();
+    let began = Instant::now();
     reader.stop().await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(11), "stopped in {took:?}");

@@ -156,9 +156,22 @@ pub(crate) struct Reader {
 
 impl Reader {
     pub(crate) fn start(log: &Config, group: &str, books: &Books) -> Self {
+        Self::start_with(consumer_config(log, group, 50), books)
+    }
+
+    /// A member whose session lasts longer or shorter than the others'.
+    pub(crate) fn start_for(log: &Config, session: Duration, books: &Books) -> Self {
+        let config = ConsumerConfig {
+            session_timeout: session,
+            heartbeat: Duration::from_millis(300),
+            ..consumer_config(log, &log.topic, 50)
+        };
+        Self::start_with(config, books)
+    }
+
+    fn start_with(config: ConsumerConfig, books: &Books) -> Self {
         let metrics = Metrics::default();
         let positions = Arc::new(FromBook(Arc::clone(books)));
-        let config = consumer_config(log, group, 50);
         let (consumer, events) = Consumer::start(config, &metrics, positions).expect("starts");
         let (held, refused) = (Arc::default(), Arc::default());
         let task = serve(
