@@ -111,7 +111,7 @@ async fn member_that_leaves_keeps_no_place() -> anyhow::Result<()> {
 
 /// Joins a group under the name of its only member, which the broker then refuses as the older of
 /// two: to librdkafka that is an error for good.
-async fn fence(log: &Config) -> anyhow::Result<BaseConsumer> {
+fn fence(log: &Config) -> anyhow::Result<BaseConsumer> {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", &log.brokers)
@@ -144,7 +144,7 @@ async fn member_whose_client_fails_for_good_begins_anew() -> anyhow::Result<()> 
         while began.elapsed() <= session {
             more("rows of a client that lives for a session").await;
         }
-        let other = fence(&log).await?;
+        let other = fence(&log)?;
         eventually("the client fails", || {
             drop(other.poll(Duration::from_millis(10)));
             lost() >= times
