@@ -16,6 +16,7 @@ mod config;
 mod consumer;
 mod error;
 mod farewell;
+mod joining;
 mod member;
 mod metrics;
 mod producer;

@@ -33,6 +33,7 @@ use crate::{
     client::{log_error, log_line},
     consumer::Orders,
     farewell,
+    joining::Joining,
     metrics::Outcome,
     resolve::{Start, resolve},
     slot::{Next, Slot, Stage, Taken},
@@ -161,6 +162,8 @@ pub(crate) struct Member {
     consumer: Arc<BaseConsumer<Context>>,
     /// Since when this client is the member's.
     since: Instant,
+    /// Until there is an assignment, though it be empty.
+    joining: Option<Joining>,
     runtime: Handle,
     questions: JoinSet<Answer>,
     slots: BTreeMap<i32, Slot>,
@@ -181,9 +184,11 @@ impl Member {
     ) -> Result<Self, Error> {
         let runtime = Handle::try_current().map_err(|error| Error::Thread(error.to_string()))?;
         let name = format!("{}.{:016x}", config.log.client_id, rand::random::<u64>());
+        let consumer = client(&config, &metrics, &name)?;
         Ok(Self {
-            consumer: client(&config, &metrics, &name)?,
+            consumer,
             since: Instant::now(),
+            joining: Some(Joining::begin()),
             name,
             config,
             metrics,
@@ -203,6 +208,7 @@ impl Member {
     pub(crate) fn run(mut self) {
         while !self.over && !self.orders.lock().stop {
             self.serve_rebalances();
+            self.serve_joining();
             self.restart_ordered();
             self.take_answers();
             self.ask_for_starts();
@@ -234,7 +240,17 @@ impl Member {
         }
     }
 
+    fn serve_joining(&mut self) {
+        // What is revoked is given up before: the rebalance is under way as long.
+        if let (Some(joining), None) = (&mut self.joining, &self.revoking) {
+            let place = (&*self.config.group, &*self.config.log.topic);
+            let joined = joining.serve(&self.consumer, place, &self.runtime);
+            log_failure("join the group anew", joined);
+        }
+    }
+
     fn assigned(&mut self, partitions: &[i32]) {
+        self.joining = None;
         self.metrics.rebalance("assigned");
         tracing::info!(log.partitions = ?partitions, "partitions assigned");
         for partition in partitions {
@@ -251,6 +267,9 @@ impl Member {
         self.metrics
             .rebalance(if lost { "lost" } else { "revoked" });
         tracing::info!(log.partitions = ?partitions, lost, "partitions revoked");
+        if lost {
+            self.joining = Some(Joining::begin());
+        }
         let (assigned, tasks) = self.end_tasks(partitions);
         // Of what was lost others may have taken possession: do not hold the group up.
         let wait = if lost { Duration::ZERO } else { REVOKE };
@@ -534,6 +553,7 @@ impl Member {
         self.revoking = None;
         self.since = Instant::now();
         let failed = std::mem::replace(&mut self.consumer, next);
+        self.joining = Some(Joining::begin());
         failed.context().closing.store(true, Ordering::Release);
         farewell::discard(failed, self.config.group.clone(), self.name.clone());
     }
