@@ -103,7 +103,11 @@ pub async fn look_at_the_end(
         drop(other);
         quiet.until_watchers(1).await?;
         visitor = match visitor {
-            None => Some(quiet.connect(round).await?),
+            None => match quiet.connect(round).await? {
+                Some(client) => Some(client),
+                // Whoever waits for it longer learns nothing more.
+                None => return Ok(()),
+            },
             Some(client) => {
                 client.close().await;
                 None
@@ -128,8 +132,8 @@ struct QuietPoint<'a> {
 }
 
 impl QuietPoint<'_> {
-    /// A device comes and listens to some channels.
-    async fn connect(&self, round: usize) -> Result<Client> {
+    /// A device comes and listens to some channels. `None`: a join was not answered, which is noted.
+    async fn connect(&self, round: usize) -> Result<Option<Client>> {
         let url = format!("ws://{}/ws", self.link.addr());
         let mut config = Config::new(url, TokenSource::Fixed(self.system.token(ADMIN)?));
         config.marks_delivered = false;
@@ -137,18 +141,26 @@ impl QuietPoint<'_> {
         let joins = async {
             for n in 0..JOINED {
                 let channel = self.channels[(round + n) % self.channels.len()];
-                client.join(channel, JoinOptions::default()).await?;
+                let joined = timeout(PATIENCE, client.join(channel, JoinOptions::default())).await;
+                self.recorder.record(Event::Asked {
+                    request: format!("a join of {channel}"),
+                    answered: joined.is_ok(),
+                });
+                match joined {
+                    Ok(joined) => drop(joined.context("join at the end")?),
+                    Err(_) => return Ok(false),
+                }
             }
-            anyhow::Ok(())
+            anyhow::Ok(true)
         };
         let drained = async { while events.recv().await.is_some() {} };
-        // Waits for: the joins, with a deadline. The events only have to be taken meanwhile; what
-        // comes later is dropped with them.
-        tokio::select! {
-            joined = timeout(PATIENCE, joins) => joined.context("join at the end")??,
+        // Waits for: the joins, which have deadlines. The events only have to be taken meanwhile;
+        // what comes later is dropped with them.
+        let answered = tokio::select! {
+            answered = joins => answered?,
             () = drained => anyhow::bail!("the client has ended"),
-        }
-        Ok(client)
+        };
+        Ok(answered.then_some(client))
     }
 
     /// Waits until `looker` is shown what there is, at most [`SHOWN`], and records both.

@@ -618,6 +618,13 @@ pub enum Event {
         /// How many; 0 as soon as it knew.
         watchers: u64,
     },
+    /// A request at a point where nothing was wrong, and whether it was answered within ten seconds.
+    Asked {
+        /// Of what, and where.
+        request: String,
+        /// With whatever.
+        answered: bool,
+    },
     /// A line of a process's log at level ERROR, or a panic.
     LogLine {
         /// Process.

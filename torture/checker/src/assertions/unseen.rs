@@ -1,5 +1,5 @@
 //! A7, unseen: when the workload has ended, every device that is connected has everything within
-//! two seconds, and has been told so.
+//! two seconds, and has been told so; and who asks for something is answered.
 
 use crate::{
     Assertion,
@@ -18,6 +18,14 @@ const A7: Assertion = Assertion::A7;
 const BOUND_US: u64 = 2_000_000;
 
 pub(super) fn check(index: &Index, findings: &mut Findings) {
+    for (at, request, answered) in &index.asked {
+        findings.checked(A7, 1);
+        if !answered {
+            findings.broken(A7, "unanswered", Some(*at), || {
+                format!("{request} was not answered although nothing was wrong")
+            });
+        }
+    }
     let members = Memberships::of(index);
     let quiet = index.phase(Phase::Quiet).unwrap_or(index.finally());
     listening::spans(index, |stream, span, had| {

@@ -281,6 +281,9 @@ impl Builder {
                 let pod = self.index.processes.number(pod.as_str());
                 self.index.watched.push((at, pod, watchers));
             }
+            Event::Asked { request, answered } => {
+                self.index.asked.push((at, request, answered));
+            }
             Event::LogLine {
                 process,
                 level,

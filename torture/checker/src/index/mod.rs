@@ -70,6 +70,8 @@ pub(crate) struct Index {
     pub(crate) looked: Vec<Looked>,
     /// Pods of which nobody should be a watcher: when, which, and how many there were.
     pub(crate) watched: Vec<(u64, u32, u64)>,
+    /// Requests of the end, and whether they were answered.
+    pub(crate) asked: Vec<(u64, String, bool)>,
     /// What the rows make of the messages that they are about.
     pub(crate) fold: Fold,
     pub(crate) faults: Faults,

@@ -409,6 +409,10 @@ impl World {
                 shown: load,
             });
         }
+        self.say(Event::Asked {
+            request: format!("a join of {}", names::channel(0)),
+            answered: true,
+        });
         for pod in ["edge-1", "edge-2"] {
             self.say(Event::Watched {
                 pod: pod.to_owned(),

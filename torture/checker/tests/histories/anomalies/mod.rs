@@ -87,6 +87,7 @@ anomalies! {
     ends::not_synced_at_the_end breaks A7, also A6;
     ends::not_joined_again breaks A7;
     ends::needed_the_sweep breaks A7;
+    processes::join_without_an_answer breaks A7;
     deliveries::synced_without_a_row breaks A8, also A6;
     deliveries::synced_too_far breaks A8, also A6 A7;
     deliveries::lying_recovery breaks A8, also A3;

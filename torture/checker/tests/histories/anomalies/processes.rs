@@ -134,3 +134,11 @@ pub(super) fn watch_that_does_not_end(made: &mut Made) -> Option<()> {
     }
     Some(())
 }
+
+pub(super) fn join_without_an_answer(made: &mut Made) -> Option<()> {
+    let place = made.pick(|e| matches!(e, Event::Asked { .. }))?;
+    if let Event::Asked { answered, .. } = made.event(place) {
+        *answered = false;
+    }
+    Some(())
+}
