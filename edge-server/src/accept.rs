@@ -84,11 +84,19 @@ pub(crate) struct Room {
 }
 
 /// The life of a connection. What lets it in is boxed, and given back before the socket's long
-/// life.
-pub(crate) async fn serve(edge: Arc<Edge>, room: Room, tcp: TcpStream, peer: SocketAddr) {
-    let admitted = Box::pin(admit(Arc::clone(&edge), room, tcp, peer)).await;
-    if let Some((_permit, accepted)) = admitted {
-        connection::run(edge, accepted, peer).await;
+/// life; and no `async fn`, whose arguments would be held as long as that.
+pub(crate) fn serve(
+    edge: Arc<Edge>,
+    room: Room,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) -> impl Future<Output = ()> + Send {
+    let admitted = Box::pin(admit(Arc::clone(&edge), room, tcp, peer));
+    async move {
+        let admitted = admitted.await;
+        if let Some((_permit, accepted)) = admitted {
+            connection::run(edge, accepted).await;
+        }
     }
 }
 

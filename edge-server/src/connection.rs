@@ -115,14 +115,39 @@ struct Connection {
     people: Bucket,
     strikes: Strikes,
     figures: Figures,
+    started: Instant,
+    peer: SocketAddr,
 }
 
 /// Serves an upgraded connection until it ends. The socket is in the hub exactly as long.
-pub(crate) async fn run(edge: Arc<Edge>, accepted: Box<Accepted>, peer: SocketAddr) {
+///
+/// No `async fn`, whose arguments, and what was made of them, would be held as long as that.
+pub(crate) fn run(edge: Arc<Edge>, accepted: Box<Accepted>) -> impl Future<Output = ()> + Send {
+    let begun = Box::pin(begin(edge, accepted));
+    async move {
+        let (mut connection, mut ws, registration) = begun.await;
+        let end = connection.serve(&mut ws).await;
+        if end.tell {
+            // Boxed, too: what a close needs is not held for a socket's long life.
+            Box::pin(connection.close(&mut ws, &end, registration)).await;
+        } else if connection.edge.flush(&connection.socket) == Flushed::Blocked {
+            // The answer to the client's own close frame does not fit: it is not waited for.
+            tracing::debug!(connection.id = connection.id(), "closed with bytes unsent");
+        }
+        connection.note(&end);
+    }
+}
+
+/// Greets the client and registers its socket.
+async fn begin(
+    edge: Arc<Edge>,
+    accepted: Box<Accepted>,
+) -> (Connection, WebSocketStream<WireStream>, Registration) {
     let Accepted {
         identity,
         tcp,
         early,
+        peer,
     } = *accepted;
     let now = edge.now_ms();
     let socket = Socket::new(edge.hub.next_socket_id(), tcp, now);
@@ -136,18 +161,15 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Box<Accepted>, peer: SocketAd
         .max_message_size(Some(limits::FRAME_BYTES))
         .max_frame_size(Some(limits::FRAME_BYTES));
     let stream = WireStream::new(Arc::clone(&socket));
-    let mut ws =
-        WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
+    let ws = WebSocketStream::from_partially_read(stream, early, Role::Server, Some(config)).await;
 
-    let connection_id = connection_id(&edge.pod, socket.id);
-    greet(&edge, &socket, &identity, &connection_id);
+    greet(&edge, &socket, &identity);
     let registration = Registration::new(Arc::clone(&edge), &socket, &identity);
     if edge.is_draining() {
         // The drain may have looked for sockets before this one was there.
         drain::turn_back(&socket);
     }
-    let started = Instant::now();
-    let mut connection = Connection {
+    let connection = Connection {
         frames: Bucket::new(edge.config.frame_rate, edge.config.frame_burst, now),
         people: Bucket::new(people::RATE, people::BURST, now),
         strikes: Strikes::default(),
@@ -155,38 +177,18 @@ pub(crate) async fn run(edge: Arc<Edge>, accepted: Box<Accepted>, peer: SocketAd
         sends: Sends::default(),
         check: None,
         slow: Slow::default(),
-        edge: Arc::clone(&edge),
-        socket: Arc::clone(&socket),
+        started: Instant::now(),
+        edge,
+        socket,
         identity,
+        peer,
     };
-    let end = connection.serve(&mut ws).await;
-    if end.tell {
-        // Boxed, as the handshake is: what a close needs is not held for a socket's long life.
-        Box::pin(connection.close(&mut ws, &end, registration)).await;
-    } else if edge.flush(&socket) == Flushed::Blocked {
-        // The answer to the client's own close frame does not fit: it is not waited for.
-        tracing::debug!(connection.id = connection_id, "closed with bytes unsent");
-    }
-    edge.metrics.closed(end.code);
-    tracing::info!(
-        connection.id = connection_id,
-        user.id = %connection.identity.user,
-        device.id = %connection.identity.device,
-        peer = %peer,
-        duration_ms = started.elapsed().as_millis() as u64,
-        frames_in = connection.figures.frames_in,
-        sends = connection.figures.sends,
-        bytes_out = socket.sent_bytes(),
-        close.code = end.code.code(),
-        close.reason = end.reason,
-        "connection ended"
-    );
+    (connection, ws, registration)
 }
 
-/// A function of its own, so that nothing of it is held as long as the connection.
-fn greet(edge: &Edge, socket: &Socket, identity: &Identity, connection_id: &str) {
+fn greet(edge: &Edge, socket: &Socket, identity: &Identity) {
     let hello = Hello {
-        connection_id: connection_id.to_owned(),
+        connection_id: connection_id(&edge.pod, socket.id),
         pod: edge.pod.clone(),
         region: edge.config.region.clone(),
         user: identity.user,
@@ -198,6 +200,29 @@ fn greet(edge: &Edge, socket: &Socket, identity: &Identity, connection_id: &str)
 }
 
 impl Connection {
+    /// Its name, as the client and the log have it.
+    fn id(&self) -> String {
+        connection_id(&self.edge.pod, self.socket.id)
+    }
+
+    /// Counts its end and writes it into the log.
+    fn note(&self, end: &End) {
+        self.edge.metrics.closed(end.code);
+        tracing::info!(
+            connection.id = self.id(),
+            user.id = %self.identity.user,
+            device.id = %self.identity.device,
+            peer = %self.peer,
+            duration_ms = self.started.elapsed().as_millis() as u64,
+            frames_in = self.figures.frames_in,
+            sends = self.figures.sends,
+            bytes_out = self.socket.sent_bytes(),
+            close.code = end.code.code(),
+            close.reason = end.reason,
+            "connection ended"
+        );
+    }
+
     async fn serve(&mut self, ws: &mut WebSocketStream<WireStream>) -> End {
         loop {
             match self.edge.flush(&self.socket) {
@@ -207,7 +232,7 @@ impl Connection {
             if let Some((code, reason)) = self.socket.close_requested() {
                 return End::tell(code, reason);
             }
-            let reads = self.may_read();
+            let (reads, mut has_read) = (self.may_read(), false);
             // Waits for: somebody else's word (the kernel was full, or the socket must close);
             // room in the kernel, if it was full; the log's answer to a send; the store's answer
             // for the request at hand; what was found of the message that a change is about; and
@@ -215,7 +240,8 @@ impl Connection {
             // that is half read stays in the stream's buffer.
             tokio::select! {
                 () = self.socket.wake.notified() => {}
-                ready = self.socket.writable(), if self.socket.is_blocked() => {
+                // Boxed, as it is seldom asked for, and would be held by every socket.
+                ready = async { Box::pin(self.socket.writable()).await }, if self.socket.is_blocked() => {
                     if ready.is_err() {
                         return End::gone("connection lost");
                     }
@@ -246,10 +272,12 @@ impl Connection {
                     if let Some(end) = self.on_message(message) {
                         return end;
                     }
-                    if let Some(end) = self.take_up_more(ws).await {
-                        return end;
-                    }
+                    has_read = true;
                 }
+            }
+            // Not in the branch above, which would hold the message meanwhile, and room for it always.
+            if has_read && let Some(end) = self.take_up_more(ws).await {
+                return end;
             }
         }
     }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// The future of a connection, from its registration to its end.
-fn connection<F>(_: impl FnOnce(Arc<Edge>, Box<Accepted>, SocketAddr) -> F) -> usize {
+fn connection<F>(_: impl FnOnce(Arc<Edge>, Box<Accepted>) -> F) -> usize {
     size_of::<F>()
 }
 
@@ -27,8 +27,8 @@ fn task<F>(_: impl FnOnce(Arc<Edge>, Room, TcpStream, SocketAddr) -> F) -> usize
 #[test]
 fn quiet_socket_is_small() {
     let parts = [
-        ("task", task(accept::serve), 1_600),
-        ("connection", connection(connection::run), 1_536),
+        ("task", task(accept::serve), 1_024),
+        ("connection", connection(connection::run), 1_008),
         ("socket", size_of::<Socket>(), 320),
         ("entry of the hub", hub::ENTRY_BYTES, 160),
     ];

@@ -53,6 +53,8 @@ pub(crate) struct Accepted {
     pub(crate) tcp: TcpStream,
     /// What the client sent behind its request.
     pub(crate) early: Vec<u8>,
+    /// Where it comes from.
+    pub(crate) peer: SocketAddr,
 }
 
 /// Waits for the first byte, at most 5 s; false: there is none.
@@ -126,6 +128,7 @@ pub(crate) async fn perform(
         tcp: parts.io.into_inner(),
         // A copy, seldom of anything: the buffer itself has 8 KiB and would live with the socket.
         early: parts.read_buf.to_vec(),
+        peer,
     })
 }
 
