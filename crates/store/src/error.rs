@@ -46,18 +46,22 @@ impl Error {
     /// statement timeout (SQLSTATE 57014), or no answer came within the deadline. They may be too
     /// much for one transaction; a server that is frozen looks the same.
     pub fn is_too_slow(&self) -> bool {
-        let (Self::Core(error) | Self::Shard { error, .. }) = self else {
-            return false;
-        };
-        is_late(error) || sqlstate(error).as_deref() == Some("57014")
+        self.of_database()
+            .is_some_and(|error| is_late(error) || sqlstate(error).as_deref() == Some("57014"))
     }
 
     /// Whether somebody else held what the statement waited for (SQLSTATE 55P03, `lock_timeout`).
     pub(crate) fn is_locked(&self) -> bool {
-        let (Self::Core(error) | Self::Shard { error, .. }) = self else {
-            return false;
-        };
-        sqlstate(error).as_deref() == Some("55P03")
+        self.of_database()
+            .is_some_and(|error| sqlstate(error).as_deref() == Some("55P03"))
+    }
+
+    /// What a database said, or did not say in time.
+    fn of_database(&self) -> Option<&sqlx::Error> {
+        match self {
+            Self::Core(error) | Self::Shard { error, .. } => Some(error),
+            Self::Refused(_) | Self::NameTaken | Self::NoUser => None,
+        }
     }
 }
 
