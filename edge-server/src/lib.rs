@@ -46,7 +46,9 @@ use std::{
 
 use anyhow::Context;
 use bytes::Bytes;
-use hubbub_bus::{Asker, Inbox, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask};
+use hubbub_bus::{
+    Asker, Inbox, LEASE, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask,
+};
 use hubbub_chat::Chat;
 use hubbub_protocol::{BusChannel, ChannelId, CloseCode, PodId, UserId};
 use hubbub_service::{Lifecycle, OnError, Ops, Readiness, token::Verifier};
@@ -111,6 +113,8 @@ pub(crate) struct Edge {
     suspended: AtomicBool,
     /// Counts losses of the bus: a renewal that began before one says nothing.
     losses: AtomicU64,
+    /// The loss of the bus after which the lease was last renewed, and the first renewal after it.
+    returned: Mutex<(u64, Option<Instant>)>,
     /// Wakes the lease's task: a renewal is wanted now.
     pub(crate) renew_now: Notify,
 }
@@ -291,10 +295,23 @@ impl Edge {
         self.losses.load(Ordering::Acquire)
     }
 
+    /// Whether the pods' leases can be believed: none was forgotten with a Redis that came back
+    /// empty. A pod that lives has renewed its own within the length of one after our own renewal.
+    pub(crate) fn leases_are_known(&self) -> bool {
+        let (losses, since) = *self.returned.lock();
+        losses == self.losses() && since.is_none_or(|at| at.elapsed() >= LEASE)
+    }
+
     /// A renewal that began after the `losses`-th loss of the bus succeeded.
     pub(crate) fn lease_renewed(&self, until: Instant, losses: u64) {
         if self.losses() != losses {
             return;
+        }
+        {
+            let mut returned = self.returned.lock();
+            if returned.0 != losses {
+                *returned = (losses, Some(Instant::now()));
+            }
         }
         // If it had lapsed before this renewal, everything was missed since.
         self.check_lease();
@@ -427,6 +444,7 @@ impl Pod {
             lease_ends_ms: AtomicU64::new(u64::MAX),
             suspended: AtomicBool::new(true),
             losses: AtomicU64::new(0),
+            returned: Mutex::new((0, None)),
             renew_now: Notify::new(),
             config,
         });

@@ -55,10 +55,10 @@ pub(crate) async fn ask(edge: Arc<Edge>) -> Result<(), Infallible> {
 /// Lists the leases while somebody watches. Runs until cancelled.
 ///
 /// A Redis that comes back empty has forgotten the leases of all, and nobody is gone for that: for
-/// the length of one after a loss of the bus, and while this pod's own is not among them, the list
+/// the length of one after the bus is back, and while this pod's own is not among them, the list
 /// says nothing.
 pub(crate) async fn leases(edge: Arc<Edge>) -> Result<(), Infallible> {
-    let (mut asked, mut losses, mut lost) = (Instant::now(), edge.losses(), None);
+    let mut asked = Instant::now();
     loop {
         sleep(LIST_EVERY.mul_f64(0.9 + rand::random::<f64>() * 0.2)).await;
         if !edge.hub.listing_begins() {
@@ -66,11 +66,7 @@ pub(crate) async fn leases(edge: Arc<Edge>) -> Result<(), Infallible> {
         }
         match timeout(LIST_DEADLINE, edge.leases.pods()).await {
             Ok(Ok(pods)) => {
-                if losses != edge.losses() {
-                    (losses, lost) = (edge.losses(), Some(Instant::now()));
-                }
-                let forgotten = lost.is_some_and(|at| at.elapsed() < LEASE);
-                if !forgotten && pods.contains(&edge.pod) {
+                if edge.leases_are_known() && pods.contains(&edge.pod) {
                     let turn = edge.hub.listed(pods.into_iter().collect(), &*edge);
                     edge.perform(turn);
                 }

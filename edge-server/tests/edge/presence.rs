@@ -147,10 +147,7 @@ async fn users_of_a_killed_edge_are_offline_once_and_of_a_redis_that_was_away_as
         states.push((frame["user"].clone(), frame["state"].clone()));
     }
     let took = killed.elapsed();
-    assert!(
-        took < hubbub_bus::LEASE + Duration::from_millis(1_500),
-        "{took:?}"
-    );
+    assert!(took < hubbub_bus::LEASE * 2, "{took:?}");
     states.sort_by_key(|(user, _)| user.to_string());
     let mut expected = [
         (json!(john_id), json!("offline")),
