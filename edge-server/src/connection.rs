@@ -236,8 +236,9 @@ impl Connection {
             // Waits for: somebody else's word (the kernel was full, or the socket must close);
             // room in the kernel, if it was full; the log's answer to a send; the store's answer
             // for the request at hand; what was found of the message that a change is about; and
-            // the next request, unless one of the four bounds holds. All are cancel-safe: futures stay in their sets, and a WebSocket message
-            // that is half read stays in the stream's buffer.
+            // the next request, unless one of the four bounds holds. All are cancel-safe: futures
+            // stay in their sets, and a WebSocket message that is half read stays in the stream's
+            // buffer.
             tokio::select! {
                 () = self.socket.wake.notified() => {}
                 // Boxed, as it is seldom asked for, and would be held by every socket.
@@ -341,7 +342,17 @@ impl Connection {
 
     fn on_text(&mut self, text: &str) -> Option<End> {
         let now = self.edge.now_ms();
-        self.socket.asked(now);
+        let was_idle = self.socket.asked(now);
+        let end = self.on_frame(text, now);
+        // Afterwards: it may have said that it is away.
+        if was_idle {
+            let edge = &self.edge;
+            edge.hub.asked_again(self.socket.id, now, &**edge);
+        }
+        end
+    }
+
+    fn on_frame(&mut self, text: &str, now: u64) -> Option<End> {
         let decoded = ClientFrame::decode(text);
         if let Err(wait_ms) = self.frames.take(now) {
             let id = match decoded {

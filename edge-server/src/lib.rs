@@ -520,6 +520,7 @@ impl Pod {
         spawn("tick", boxed(tasks::tick(Arc::clone(&edge))));
         spawn("heartbeat", boxed(tasks::heartbeat(Arc::clone(&edge))));
         spawn("people", boxed(people::run(Arc::clone(&edge))));
+        spawn("marks", boxed(people::write_marks(Arc::clone(&edge))));
         spawn("presence", boxed(people::survey::ask(Arc::clone(&edge))));
         spawn("leases", boxed(people::survey::leases(Arc::clone(&edge))));
         spawn(

@@ -22,6 +22,9 @@ use tokio::{
 
 use crate::{feed::SocketId, outbox::Outbox};
 
+/// In place of the time of the last request: the device was found idle.
+const IDLE: u64 = u64::MAX;
+
 /// What a write attempt left behind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flushed {
@@ -53,7 +56,7 @@ pub(crate) struct Socket {
     /// Milliseconds of the edge's clock: last frame in, and last byte out while something waited.
     heard_ms: AtomicU64,
     wrote_ms: AtomicU64,
-    /// When the client last asked for something, milliseconds of the edge's clock.
+    /// When the client last asked for something, milliseconds of the edge's clock, or [`IDLE`].
     asked_ms: AtomicU64,
     /// Bytes that the kernel has taken.
     sent_bytes: AtomicU64,
@@ -235,14 +238,30 @@ impl Socket {
         self.heard_ms.load(Ordering::Relaxed)
     }
 
-    /// Takes note of a request.
-    pub(crate) fn asked(&self, now_ms: u64) {
-        self.asked_ms.store(now_ms, Ordering::Relaxed);
+    /// Takes note of a request; true: the device had been found idle.
+    pub(crate) fn asked(&self, now_ms: u64) -> bool {
+        self.asked_ms.swap(now_ms, Ordering::AcqRel) == IDLE
     }
 
-    /// When the client last asked for something, milliseconds of the edge's clock.
-    pub(crate) fn asked_ms(&self) -> u64 {
-        self.asked_ms.load(Ordering::Relaxed)
+    /// When the device is idle if it asks nothing more, which it is `after_ms` after the last
+    /// request; none: it is found idle now, and the next [`Socket::asked`] says so.
+    pub(crate) fn idle_at_ms(&self, now_ms: u64, after_ms: u64) -> Option<u64> {
+        let mut asked = self.asked_ms.load(Ordering::Acquire);
+        while asked != IDLE {
+            let at = asked.saturating_add(after_ms);
+            if now_ms < at {
+                return Some(at);
+            }
+            // Unless it asks right now: a request is never overlooked.
+            match self
+                .asked_ms
+                .compare_exchange(asked, IDLE, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return None,
+                Err(now) => asked = now,
+            }
+        }
+        None
     }
 
     /// When the kernel last took a byte, or nothing waited.

@@ -33,6 +33,7 @@ use hubbub_protocol::{
 use lru::LruCache;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::Notify;
 
 use self::state::{Channel, Gate, HeldJoin, PendingJoin, State};
 pub(crate) use self::{
@@ -103,6 +104,8 @@ pub(crate) struct Hub {
     next_socket: AtomicU64,
     evictions: AtomicU64,
     sockets: AtomicUsize,
+    /// Marks wait for their time.
+    marks_wait: Notify,
 }
 
 impl std::fmt::Debug for Hub {
@@ -147,6 +150,7 @@ impl Hub {
             next_socket: AtomicU64::new(1),
             evictions: AtomicU64::new(0),
             sockets: AtomicUsize::new(0),
+            marks_wait: Notify::new(),
         }
     }
 

@@ -121,8 +121,9 @@ impl Hub {
         if known.is_none_or(|known| known < mark.delivered) {
             return Passed::Above;
         }
-        if let Some(now) = state.marks.add(mark, now_ms) {
-            write(now);
+        match state.marks.add(mark, now_ms) {
+            Some(now) => write(now),
+            None => self.marks_wait.notify_one(),
         }
         Passed::Done
     }
@@ -138,10 +139,21 @@ impl Hub {
         if !state.vouches(mark.channel, mark.user) {
             return Passed::NotVouched;
         }
-        if let Some(now) = state.marks.add(mark, now_ms) {
-            write(now);
+        match state.marks.add(mark, now_ms) {
+            Some(now) => write(now),
+            None => self.marks_wait.notify_one(),
         }
         Passed::Done
+    }
+
+    /// Waits until marks wait.
+    pub(crate) async fn marks_wait(&self) {
+        self.marks_wait.notified().await;
+    }
+
+    /// When the first of the marks that wait is due.
+    pub(crate) fn marks_due_ms(&self) -> Option<u64> {
+        self.state.lock().marks.due_ms()
     }
 
     /// Hands out the marks whose time has come. Under the lock: a removed member's are gone

@@ -13,7 +13,7 @@ use super::{
     Hub, Turn,
     state::{Entry, Gate, Holder, State},
 };
-use crate::{feed::SocketId, people::best, wire::text_frame};
+use crate::{feed::SocketId, wire::text_frame};
 
 /// A user without sockets is kept this long against churn, then `user-<id>` is unsubscribed.
 const USER_LINGER_MS: u64 = 1_000;
@@ -46,7 +46,16 @@ pub(super) struct Person {
     subscribed: bool,
     /// The subscription is confirmed: the direct channels are known from a reading after it.
     confirmed: bool,
-    empty_since_ms: Option<u64>,
+    time: Time,
+}
+
+/// What time does to a user.
+#[derive(Debug)]
+enum Time {
+    /// The last socket went then.
+    Empty { since_ms: u64 },
+    /// With sockets: nothing before then.
+    Here { until_ms: u64 },
 }
 
 impl State {
@@ -63,9 +72,9 @@ impl State {
             said: PresenceState::Offline,
             subscribed: false,
             confirmed: false,
-            empty_since_ms: None,
+            time: Time::Here { until_ms: now_ms },
         });
-        person.empty_since_ms = None;
+        person.time = Time::Here { until_ms: now_ms };
         if !person.subscribed {
             person.subscribed = true;
             person.confirmed = false;
@@ -81,7 +90,7 @@ impl State {
         if !self.user_id_to_sockets.contains_key(&user)
             && let Some(person) = self.people.get_mut(&user)
         {
-            person.empty_since_ms = Some(now_ms);
+            person.time = Time::Empty { since_ms: now_ms };
         }
         self.assess(user, now_ms, bus);
     }
@@ -91,17 +100,22 @@ impl State {
         let Some(person) = self.people.get_mut(&user) else {
             return;
         };
-        let state = match person.empty_since_ms {
-            Some(since) if since + OFFLINE_AFTER_MS > now_ms => return,
-            Some(_) => PresenceState::Offline,
-            None => best(
-                self.user_id_to_sockets
-                    .get(&user)
-                    .into_iter()
-                    .flatten()
-                    .filter_map(|id| self.sockets.get(id))
-                    .map(|entry| entry.presence(now_ms)),
-            ),
+        let state = match &mut person.time {
+            Time::Empty { since_ms } if *since_ms + OFFLINE_AFTER_MS > now_ms => return,
+            Time::Empty { .. } => PresenceState::Offline,
+            Time::Here { until_ms } => {
+                let devices = self.user_id_to_sockets.get(&user).into_iter().flatten();
+                let active_until = devices
+                    .filter_map(|id| self.sockets.get(id)?.active_until_ms(now_ms))
+                    .max();
+                // Who is away is active by a request only, which says so itself.
+                *until_ms = active_until.unwrap_or(u64::MAX);
+                if active_until.is_some() {
+                    PresenceState::Active
+                } else {
+                    PresenceState::Away
+                }
+            }
         };
         if person.said != state {
             person.said = state;
@@ -115,13 +129,12 @@ impl State {
 }
 
 impl Entry {
-    fn presence(&self, now_ms: u64) -> PresenceState {
-        let idle = now_ms.saturating_sub(self.socket.asked_ms()) >= AWAY_AFTER_MS;
-        if self.holder.away || idle {
-            PresenceState::Away
-        } else {
-            PresenceState::Active
+    /// Until when the device is active if it asks nothing more; none: it is away.
+    fn active_until_ms(&self, now_ms: u64) -> Option<u64> {
+        if self.holder.away {
+            return None;
         }
+        self.socket.idle_at_ms(now_ms, AWAY_AFTER_MS)
     }
 }
 
@@ -141,6 +154,15 @@ impl Hub {
         entry.holder.away = state != PresenceState::Active;
         let user = entry.holder.user;
         hub.assess(user, now_ms, bus);
+    }
+
+    /// A device that was found idle has asked for something.
+    pub(crate) fn asked_again(&self, id: SocketId, now_ms: u64, bus: &impl Bus) {
+        let mut hub = self.state.lock();
+        if let Some(entry) = hub.sockets.get(&id) {
+            let user = entry.holder.user;
+            hub.assess(user, now_ms, bus);
+        }
     }
 
     /// What was published of these users, each of them named. `answer` is called under the lock:
@@ -252,13 +274,21 @@ impl Hub {
     pub(crate) fn people_tick(&self, now_ms: u64, bus: &impl Bus, turn: &mut Turn) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let users: Vec<UserId> = state.people.keys().copied().collect();
+        let due = |person: &Person| match person.time {
+            Time::Empty { .. } => true,
+            Time::Here { until_ms } => until_ms <= now_ms,
+        };
+        let people = state.people.iter();
+        let users: Vec<UserId> = people
+            .filter(|(_, person)| due(person))
+            .map(|(user, _)| *user)
+            .collect();
         for user in users {
             state.assess(user, now_ms, bus);
             let MapEntry::Occupied(mut person) = state.people.entry(user) else {
                 continue;
             };
-            let Some(since) = person.get().empty_since_ms else {
+            let Time::Empty { since_ms: since } = person.get().time else {
                 continue;
             };
             if person.get().subscribed && since + USER_LINGER_MS <= now_ms {

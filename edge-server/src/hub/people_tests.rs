@@ -144,7 +144,9 @@ async fn own_presence(steps: Vec<Step>) {
             }
             Step::Ask(slot) => {
                 if let (Some(socket), Some(one)) = (&world.sockets[slot], &mut there[slot]) {
-                    socket.asked(now);
+                    if socket.asked(now) {
+                        world.hub.asked_again(socket.id, now, &world.bus);
+                    }
                     one.1 = now;
                 }
             }

@@ -51,10 +51,14 @@ impl Marks {
         None
     }
 
+    /// When the first one is due.
+    pub(crate) fn due_ms(&self) -> Option<u64> {
+        self.due.front().map(|(due_ms, _)| *due_ms)
+    }
+
     /// Takes the next one whose time has come; all of them where there is no time left.
     pub(crate) fn next_due(&mut self, now_ms: u64) -> Option<Receipt> {
-        let (due_ms, _) = self.due.front()?;
-        if *due_ms > now_ms {
+        if self.due_ms()? > now_ms {
             return None;
         }
         let (_, whose) = self.due.pop_front()?;

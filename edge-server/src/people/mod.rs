@@ -13,35 +13,42 @@ mod watches_tests;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use hubbub_protocol::PresenceState;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::{Edge, hub::Turn};
 
-/// Between looks at the marks that wait: a quarter of what they wait.
+/// Least between two looks at the marks that wait: a quarter of what they wait.
 const MARKS_EVERY: Duration = Duration::from_millis(50);
-/// Between looks at what time does to people: a second, in rounds of [`MARKS_EVERY`].
-const LOOK_ROUNDS: u64 = 20;
+/// Between looks at what time does to people.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The best of what devices or pods say of a user.
 pub(crate) fn best(states: impl Iterator<Item = PresenceState>) -> PresenceState {
     states.max().unwrap_or(PresenceState::Offline)
 }
 
-/// Writes marks whose time has come, and lets time pass for people. Runs until cancelled.
-pub(crate) async fn run(edge: Arc<Edge>) -> Result<(), Infallible> {
-    let mut every = interval(MARKS_EVERY);
-    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for round in 0_u64.. {
-        every.tick().await;
-        edge.check_lease();
-        let now = edge.now_ms();
-        edge.hub
-            .write_marks(now, |mark| edge.chat.append_mark(mark));
-        if round % LOOK_ROUNDS == 0 {
-            let mut turn = Turn::default();
-            edge.hub.people_tick(now, &*edge, &mut turn);
-            edge.perform(turn);
+/// Writes marks whose time has come. Runs until cancelled.
+pub(crate) async fn write_marks(edge: Arc<Edge>) -> Result<(), Infallible> {
+    loop {
+        edge.hub.marks_wait().await;
+        while let Some(due_ms) = edge.hub.marks_due_ms() {
+            let wait = Duration::from_millis(due_ms.saturating_sub(edge.now_ms()));
+            sleep(wait.max(MARKS_EVERY)).await;
+            edge.check_lease();
+            edge.hub
+                .write_marks(edge.now_ms(), |mark| edge.chat.append_mark(mark));
         }
     }
-    Ok(())
+}
+
+/// Lets time pass for people. Runs until cancelled.
+pub(crate) async fn run(edge: Arc<Edge>) -> Result<(), Infallible> {
+    let mut every = interval(LOOK_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let mut turn = Turn::default();
+        edge.hub.people_tick(edge.now_ms(), &*edge, &mut turn);
+        edge.perform(turn);
+    }
 }
