@@ -2,6 +2,8 @@
 
 mod new;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -207,10 +209,48 @@ pub enum Record {
     },
 }
 
+/// The fields of [`Record::Message`], which most records are: read by themselves, because a tagged
+/// enum gathers every field in a tree of values first.
+#[derive(Deserialize)]
+struct Said {
+    v: u8,
+    channel: ChannelId,
+    user: UserId,
+    message_id: MessageId,
+    text: String,
+    #[serde(default)]
+    thread: Option<Seq>,
+    #[serde(default)]
+    posted_ms: Option<i64>,
+}
+
+impl Said {
+    fn into_record(self) -> Record {
+        let Self {
+            v,
+            channel,
+            user,
+            message_id,
+            text,
+            thread,
+            posted_ms,
+        } = self;
+        Record::Message {
+            v,
+            channel,
+            user,
+            message_id,
+            text,
+            thread,
+            posted_ms,
+        }
+    }
+}
+
 impl Record {
     /// Reads a payload of the log and checks it as the edge checked it before the append.
     pub fn decode(payload: &[u8]) -> Result<Self, RecordError> {
-        let record: Self = serde_json::from_slice(payload)?;
+        let record = Self::read(payload)?;
         let (v, _, _, _) = record.common();
         if v != VERSION {
             return Err(RecordError::Version(v));
@@ -223,6 +263,20 @@ impl Record {
         match record.target().or(record.thread()) {
             Some(seq) if seq > Seq::MAX => Err(RecordError::Seq(seq)),
             _ => Ok(record),
+        }
+    }
+
+    fn read(payload: &[u8]) -> serde_json::Result<Self> {
+        #[derive(Deserialize)]
+        struct Peek<'a> {
+            #[serde(borrow)]
+            kind: Cow<'a, str>,
+        }
+        let peek: Peek<'_> = serde_json::from_slice(payload)?;
+        if peek.kind == "message" {
+            serde_json::from_slice(payload).map(Said::into_record)
+        } else {
+            serde_json::from_slice(payload)
         }
     }
 

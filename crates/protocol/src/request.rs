@@ -422,8 +422,8 @@ pub fn check_json_depth(json: &[u8]) -> Result<(), ErrorBody> {
 /// Whether brackets nest deeper than [`limits::JSON_DEPTH`]; text in quotes does not count.
 fn too_deep(json: &[u8]) -> bool {
     // Few have so many brackets at all, and those are quickly counted.
-    let opens = json.iter().filter(|byte| matches!(byte, b'{' | b'['));
-    if opens.count() <= limits::JSON_DEPTH {
+    let mut opens = memchr::memchr2_iter(b'{', b'[', json);
+    if opens.nth(limits::JSON_DEPTH).is_none() {
         return false;
     }
     let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
