@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use hubbub_protocol::PodId;
 use hubbub_service::{OpsConfig, telemetry::LogConfig, token::TokenConfig};
 
-use crate::drain;
+use crate::{drain, rate::Limit};
 
 /// One pod of Hubbub: holds WebSockets, listens to the bus for the channels that its sockets
 /// joined, and fans out.
@@ -217,6 +217,14 @@ impl Config {
             );
         }
         found
+    }
+
+    /// Of the frames of one socket.
+    pub(crate) fn frame_limit(&self) -> Limit {
+        Limit {
+            rate: self.frame_rate,
+            burst: self.frame_burst,
+        }
     }
 
     /// Silence after which a socket is dead.

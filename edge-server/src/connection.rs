@@ -99,8 +99,8 @@ impl End {
 
 #[derive(Debug, Default)]
 struct Figures {
-    frames_in: u64,
-    sends: u64,
+    frames_in: u32,
+    sends: u32,
 }
 
 struct Connection {
@@ -115,7 +115,7 @@ struct Connection {
     people: Bucket,
     strikes: Strikes,
     figures: Figures,
-    started: Instant,
+    started_ms: u64,
     peer: SocketAddr,
 }
 
@@ -170,14 +170,14 @@ async fn begin(
         drain::turn_back(&socket);
     }
     let connection = Connection {
-        frames: Bucket::new(edge.config.frame_rate, edge.config.frame_burst, now),
-        people: Bucket::new(people::RATE, people::BURST, now),
+        frames: Bucket::new(edge.config.frame_limit(), now),
+        people: Bucket::new(people::LIMIT, now),
         strikes: Strikes::default(),
         figures: Figures::default(),
         sends: Sends::default(),
         check: None,
         slow: Slow::default(),
-        started: Instant::now(),
+        started_ms: now,
         edge,
         socket,
         identity,
@@ -213,7 +213,7 @@ impl Connection {
             user.id = %self.identity.user,
             device.id = %self.identity.device,
             peer = %self.peer,
-            duration_ms = self.started.elapsed().as_millis() as u64,
+            duration_ms = self.edge.now_ms().saturating_sub(self.started_ms),
             frames_in = self.figures.frames_in,
             sends = self.figures.sends,
             bytes_out = self.socket.sent_bytes(),
@@ -312,7 +312,7 @@ impl Connection {
     fn on_message(&mut self, message: Option<Result<Message, tungstenite::Error>>) -> Option<End> {
         match message {
             Some(Ok(Message::Text(text))) => {
-                self.figures.frames_in += 1;
+                self.figures.frames_in = self.figures.frames_in.saturating_add(1);
                 self.edge.metrics.frames_in.inc();
                 self.on_text(text.as_str())
             }
@@ -333,7 +333,7 @@ impl Connection {
     /// row the socket is closed.
     fn limit_frames(&mut self) -> Result<(), End> {
         let now = self.edge.now_ms();
-        match self.frames.take(now) {
+        match self.frames.take(self.edge.config.frame_limit(), now) {
             Ok(()) => Ok(()),
             Err(_) if !self.strikes.refused(now) => Ok(()),
             Err(_) => Err(End::tell(CloseCode::Rate, "too many frames")),
@@ -354,7 +354,7 @@ impl Connection {
 
     fn on_frame(&mut self, text: &str, now: u64) -> Option<End> {
         let decoded = ClientFrame::decode(text);
-        if let Err(wait_ms) = self.frames.take(now) {
+        if let Err(wait_ms) = self.frames.take(self.edge.config.frame_limit(), now) {
             let id = match decoded {
                 Ok((id, _)) => id,
                 Err(error) => error.id,
@@ -526,7 +526,7 @@ impl Connection {
     }
 
     fn on_send(&mut self, id: Option<RequestId>, send: SendMessage) -> Option<End> {
-        self.figures.sends += 1;
+        self.figures.sends = self.figures.sends.saturating_add(1);
         let user: UserId = self.identity.user;
         self.edge.check_lease();
         // Check and append happen under the hub's lock, so that an eviction falls before or

@@ -27,9 +27,9 @@ fn task<F>(_: impl FnOnce(Arc<Edge>, Room, TcpStream, SocketAddr) -> F) -> usize
 #[test]
 fn quiet_socket_is_small() {
     let parts = [
-        ("task", task(accept::serve), 1_024),
-        ("connection", connection(connection::run), 1_008),
-        ("socket", size_of::<Socket>(), 320),
+        ("task", task(accept::serve), 912),
+        ("connection", connection(connection::run), 896),
+        ("socket", size_of::<Socket>(), 264),
         ("entry of the hub", hub::ENTRY_BYTES, 160),
     ];
     for (part, bytes, most) in parts {

@@ -52,7 +52,7 @@ pub(crate) struct Socket {
     /// A feed was refused room, or waits for it: it is told when the outbox is under half.
     wants_room: AtomicBool,
     /// Set once; the task says so in a close frame and ends.
-    close: Mutex<Option<(CloseCode, String)>>,
+    close: Mutex<Option<Box<(CloseCode, String)>>>,
     /// Milliseconds of the edge's clock: last frame in, and last byte out while something waited.
     heard_ms: AtomicU64,
     wrote_ms: AtomicU64,
@@ -217,7 +217,7 @@ impl Socket {
     pub(crate) fn request_close(&self, code: CloseCode, reason: &str) {
         let mut close = self.close.lock();
         if close.is_none() {
-            *close = Some((code, reason.to_owned()));
+            *close = Some(Box::new((code, reason.to_owned())));
             drop(close);
             self.wake.notify_one();
         }
@@ -225,7 +225,7 @@ impl Socket {
 
     /// Why the socket must close, if it must.
     pub(crate) fn close_requested(&self) -> Option<(CloseCode, String)> {
-        self.close.lock().clone()
+        self.close.lock().as_deref().cloned()
     }
 
     /// Takes note of a sign of life.
@@ -294,7 +294,9 @@ pub(crate) struct WireStream {
     socket: Arc<Socket>,
     /// What the kernel gave beyond the reader's room: less than [`READ_BYTES`], and nothing on a
     /// quiet socket.
-    rest: Bytes,
+    rest: Box<[u8]>,
+    /// How much of it the reader has.
+    taken: u32,
 }
 
 impl WireStream {
@@ -302,16 +304,24 @@ impl WireStream {
     pub(crate) fn new(socket: Arc<Socket>) -> Self {
         Self {
             socket,
-            rest: Bytes::new(),
+            rest: Box::default(),
+            taken: 0,
         }
     }
 
     fn take_rest(&mut self, buffer: &mut ReadBuf<'_>) {
-        let length = self.rest.len().min(buffer.remaining());
-        buffer.put_slice(&self.rest.split_to(length));
-        if self.rest.is_empty() {
-            self.rest = Bytes::new();
+        let rest = &self.rest[self.taken as usize..];
+        let length = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..length]);
+        self.taken += length as u32;
+        if self.taken as usize == self.rest.len() {
+            self.keep(&[]);
         }
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        self.rest = rest.into();
+        self.taken = 0;
     }
 }
 
@@ -334,7 +344,7 @@ impl AsyncRead for WireStream {
                         let now = count.min(buffer.remaining());
                         buffer.put_slice(&scratch[..now]);
                         if now < count {
-                            this.rest = Bytes::copy_from_slice(&scratch[now..count]);
+                            this.keep(&scratch[now..count]);
                         }
                         return Poll::Ready(Ok(()));
                     }

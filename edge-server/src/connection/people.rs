@@ -9,12 +9,13 @@ use hubbub_protocol::{Mark, MarkReply, PresenceState, Receipt, Typing};
 use tokio::time::sleep;
 
 use super::*;
-use crate::hub::Passed;
+use crate::{hub::Passed, rate::Limit};
 
-/// Changes of presence and watches a second of one socket: each reaches all pods.
-pub(super) const RATE: f64 = 5.0;
-/// And at once, before the rate counts.
-pub(super) const BURST: f64 = 20.0;
+/// Of changes of presence and watches of one socket: each reaches all pods.
+pub(super) const LIMIT: Limit = Limit {
+    rate: 5.0,
+    burst: 20.0,
+};
 /// How often a membership is asked for again because somebody was evicted meanwhile.
 const PROOFS: usize = 10;
 /// A device may mark what another pod has only just published: it is on its way here.
@@ -53,7 +54,7 @@ impl Slow {
 impl Connection {
     /// A change of a message, or a reply to one: the message is looked at first.
     pub(super) fn on_change(&mut self, id: Option<RequestId>, change: MessageChange) {
-        self.figures.sends += 1;
+        self.figures.sends = self.figures.sends.saturating_add(1);
         let look = change_of(Arc::clone(&self.edge), self.identity.user, change);
         let look = look.map(Looked::Change).boxed();
         self.slow.0.push_back((id, look));
@@ -137,7 +138,7 @@ impl Connection {
         struct Said {
             state: PresenceState,
         }
-        if let Err(wait_ms) = self.people.take(self.edge.now_ms()) {
+        if let Err(wait_ms) = self.people.take(LIMIT, self.edge.now_ms()) {
             return self.refuse_rate(id, wait_ms, "too many changes of presence");
         }
         let edge = &self.edge;
@@ -148,7 +149,7 @@ impl Connection {
     }
 
     pub(super) fn on_watch(&mut self, id: Option<RequestId>, users: Vec<UserId>) -> Option<End> {
-        if let Err(wait_ms) = self.people.take(self.edge.now_ms()) {
+        if let Err(wait_ms) = self.people.take(LIMIT, self.edge.now_ms()) {
             return self.refuse_rate(id, wait_ms, "too many watches");
         }
         let edge = &self.edge;

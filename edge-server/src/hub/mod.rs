@@ -33,6 +33,8 @@ use hubbub_protocol::{
 use lru::LruCache;
 use parking_lot::Mutex;
 use rustc_hash::{FxHashMap, FxHashSet};
+#[cfg(test)]
+use smallvec::SmallVec;
 use tokio::sync::Notify;
 
 use self::state::{Channel, Gate, HeldJoin, PendingJoin, State};
@@ -375,7 +377,7 @@ impl Hub {
             assert!(state.people.contains_key(user), "{user} is here");
         }
         state.watches.check_invariants();
-        let of_users: usize = state.user_id_to_sockets.values().map(Vec::len).sum();
+        let of_users: usize = state.user_id_to_sockets.values().map(SmallVec::len).sum();
         assert_eq!(of_users, state.sockets.len(), "sockets by user");
     }
 }

@@ -9,6 +9,7 @@ use hubbub_protocol::{
     ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, Seq, UserId, left_frame, reply_error,
 };
 use rustc_hash::{FxHashMap, FxHashSet};
+use smallvec::SmallVec;
 
 use lru::LruCache;
 
@@ -143,7 +144,7 @@ pub(super) struct State {
     /// Looked up for every delivery. The ids are ours, so nobody can choose them to collide: a
     /// quick hash will do, here and below.
     pub(super) sockets: FxHashMap<SocketId, Entry>,
-    pub(super) user_id_to_sockets: HashMap<UserId, Vec<SocketId>>,
+    pub(super) user_id_to_sockets: HashMap<UserId, SmallVec<[SocketId; 2]>>,
     /// Users with sockets, and those who had some a moment ago.
     pub(super) people: HashMap<UserId, Person>,
     pub(super) watches: Watches,
