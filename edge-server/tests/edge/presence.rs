@@ -147,7 +147,11 @@ async fn users_of_a_killed_edge_are_offline_once_and_of_a_redis_that_was_away_as
         states.push((frame["user"].clone(), frame["state"].clone()));
     }
     let took = killed.elapsed();
-    assert!(took < hubbub_bus::LEASE * 2, "{took:?}");
+    // The pod's own lease is back half a second after Redis, and the leases are listed each 0.9 s.
+    assert!(
+        took < hubbub_bus::LEASE + Duration::from_secs(2),
+        "{took:?}"
+    );
     states.sort_by_key(|(user, _)| user.to_string());
     let mut expected = [
         (json!(john_id), json!("offline")),

@@ -100,7 +100,7 @@ async fn question_is_answered_by_all_pods_and_names_who_is_missing() -> anyhow::
     let begun = Instant::now();
     let survey = asker.ask(evict(), deadline).await?;
     assert_eq!((survey.answers.len(), survey.missing), (2, vec![ghost]));
-    assert!(begun.elapsed() >= deadline && begun.elapsed() < LEASE / 2);
+    assert!(begun.elapsed() >= deadline && begun.elapsed() < deadline * 2);
     assert_eq!(asker.pending(), 0);
     Ok(())
 }
@@ -119,16 +119,12 @@ async fn asking_until_all_stops_waiting_for_a_pod_whose_lease_is_gone() -> anyho
     let survey = asker.ask_until_all(evict(), LONG).await?;
     assert_eq!(survey.missing, []);
     let took = begun.elapsed();
-    assert!((700..5_000).contains(&took.as_millis()), "{took:?}");
+    assert!((700..1_900).contains(&took.as_millis()), "{took:?}");
     // It asked again each quarter of a second, and the pod that had answered saw that.
     let Some(Answer::Evicted { sockets }) = survey.answers.get(&server.pod("a")) else {
         panic!("{survey:?}");
     };
-    let most = took.as_millis() / 200 + 2;
-    assert!(
-        (3..=most).contains(&u128::from(*sockets)),
-        "{sockets} in {took:?}"
-    );
+    assert!((3..=6).contains(sockets), "{sockets}");
 
     let ghost = server.pod("ghost");
     leases.renew(&ghost).await?;
