@@ -224,25 +224,16 @@ struct Said {
     posted_ms: Option<i64>,
 }
 
-impl Said {
-    fn into_record(self) -> Record {
-        let Self {
-            v,
-            channel,
-            user,
-            message_id,
-            text,
-            thread,
-            posted_ms,
-        } = self;
-        Record::Message {
-            v,
-            channel,
-            user,
-            message_id,
-            text,
-            thread,
-            posted_ms,
+impl From<Said> for Record {
+    fn from(said: Said) -> Self {
+        Self::Message {
+            v: said.v,
+            channel: said.channel,
+            user: said.user,
+            message_id: said.message_id,
+            text: said.text,
+            thread: said.thread,
+            posted_ms: said.posted_ms,
         }
     }
 }
@@ -274,7 +265,7 @@ impl Record {
         }
         let peek: Peek<'_> = serde_json::from_slice(payload)?;
         if peek.kind == "message" {
-            serde_json::from_slice(payload).map(Said::into_record)
+            serde_json::from_slice::<Said>(payload).map(Self::from)
         } else {
             serde_json::from_slice(payload)
         }

@@ -121,10 +121,7 @@ impl Hub {
         if known.is_none_or(|known| known < mark.delivered) {
             return Passed::Above;
         }
-        match state.marks.add(mark, now_ms) {
-            Some(now) => write(now),
-            None => self.marks_wait.notify_one(),
-        }
+        self.gather(&mut state, mark, now_ms, write);
         Passed::Done
     }
 
@@ -139,11 +136,15 @@ impl Hub {
         if !state.vouches(mark.channel, mark.user) {
             return Passed::NotVouched;
         }
+        self.gather(&mut state, mark, now_ms, write);
+        Passed::Done
+    }
+
+    fn gather(&self, state: &mut State, mark: Receipt, now_ms: u64, write: impl FnOnce(Receipt)) {
         match state.marks.add(mark, now_ms) {
             Some(now) => write(now),
             None => self.marks_wait.notify_one(),
         }
-        Passed::Done
     }
 
     /// Waits until marks wait.

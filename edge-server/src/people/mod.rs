@@ -22,7 +22,7 @@ const MARKS_EVERY: Duration = Duration::from_millis(50);
 /// Between looks at what time does to people.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// The best of what devices or pods say of a user.
+/// The best of what pods say of a user.
 pub(crate) fn best(states: impl Iterator<Item = PresenceState>) -> PresenceState {
     states.max().unwrap_or(PresenceState::Offline)
 }
