@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
 use tokio::time::Instant;
@@ -32,6 +32,11 @@ struct ConnectionLabels {
     event: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DatabaseLabels {
+    database: Arc<String>,
+}
+
 /// The store's counters: calls, their time, and what happened to connections. Cheap to clone; the
 /// clones share the figures.
 #[derive(Debug, Clone)]
@@ -39,6 +44,8 @@ pub struct Metrics {
     calls: Family<CallLabels, Counter>,
     seconds: Family<TimeLabels, Histogram, fn() -> Histogram>,
     connections: Family<ConnectionLabels, Counter>,
+    open: Family<DatabaseLabels, Gauge>,
+    max: Family<DatabaseLabels, Gauge>,
 }
 
 impl Default for Metrics {
@@ -47,6 +54,8 @@ impl Default for Metrics {
             calls: Family::default(),
             seconds: Family::new_with_constructor(|| Histogram::new(SECONDS)),
             connections: Family::default(),
+            open: Family::default(),
+            max: Family::default(),
         }
     }
 }
@@ -69,6 +78,25 @@ impl Metrics {
             "Connections opened, lost, replaced (a stale one), refused (the wrong database)",
             self.connections.clone(),
         );
+        registry.register(
+            "store_connections_open",
+            "Connections that are open, in use or not, at most store_connections_max",
+            self.open.clone(),
+        );
+        registry.register(
+            "store_connections_max",
+            "Connections that the process may have to the database",
+            self.max.clone(),
+        );
+    }
+
+    /// Shows a pool of at most `connections`; what it counts its open ones with.
+    pub(crate) fn pool(&self, database: &Arc<String>, connections: u32) -> Gauge {
+        let labels = DatabaseLabels {
+            database: database.clone(),
+        };
+        self.max.get_or_create(&labels).set(connections.into());
+        self.open.get_or_create_owned(&labels)
     }
 
     pub(crate) fn call(

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use sqlx::{ConnectOptions, Connection, PgConnection, postgres::PgConnectOptions};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -37,13 +38,36 @@ pub(crate) struct Pool {
     state: Mutex<State>,
     pub(crate) label: Arc<String>,
     pub(crate) metrics: Metrics,
+    open: Gauge,
+}
+
+/// A connection, counted for as long as it is open.
+struct Counted {
+    conn: PgConnection,
+    open: Gauge,
+}
+
+impl Counted {
+    fn new(conn: PgConnection, open: &Gauge) -> Self {
+        open.inc();
+        Self {
+            conn,
+            open: open.clone(),
+        }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.open.dec();
+    }
 }
 
 #[derive(Default)]
 struct State {
     /// Connections of the current generation that nobody uses, the last used last: taken from
     /// the end, so that under little load few stay warm.
-    idle: Vec<PgConnection>,
+    idle: Vec<Counted>,
     /// Counts the losses. A connection made before the last loss is not given out again: what
     /// broke one has as a rule broken them all.
     generation: u64,
@@ -56,7 +80,7 @@ struct State {
 /// A connection in use. Dropped without [`Lease::give_back`] it is closed, because what a
 /// cancelled statement left on it is not known.
 pub(crate) struct Lease {
-    conn: PgConnection,
+    conn: Counted,
     generation: u64,
     /// It was idle before: a failure on it may be an old one that nobody had noticed.
     pub(crate) reused: bool,
@@ -65,7 +89,7 @@ pub(crate) struct Lease {
 
 impl Lease {
     pub(crate) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.conn
+        &mut self.conn.conn
     }
 }
 
@@ -103,17 +127,22 @@ impl Pool {
                 ("idle_in_transaction_session_timeout", "10s"),
             ])
             .disable_statement_logging();
+        let connections = connections.max(1);
+        let label = Arc::new(label);
+        let open = metrics.pool(&label, connections);
         Self {
             options,
             verify,
-            permits: Arc::new(Semaphore::new(connections.max(1) as usize)),
+            permits: Arc::new(Semaphore::new(connections as usize)),
             state: Mutex::default(),
-            label: Arc::new(label),
+            label,
             metrics,
+            open,
         }
     }
 
-    /// A connection, until `deadline` or [`ACQUIRE`] from now. With `fresh`, a new one.
+    /// A connection, until `deadline` or [`ACQUIRE`] from now. With `fresh`, a new one, in the
+    /// place of one that nobody uses.
     pub(crate) async fn lease(&self, fresh: bool, deadline: Instant) -> sqlx::Result<Lease> {
         let deadline = deadline.min(Instant::now() + ACQUIRE);
         let probe = self.probe()?;
@@ -123,12 +152,15 @@ impl Pool {
             .map_err(|_| sqlx::Error::PoolClosed)?;
         let (idle, generation) = {
             let mut state = self.state.lock();
-            let idle = if fresh { None } else { state.idle.pop() };
-            (idle, state.generation)
+            (state.idle.pop(), state.generation)
         };
         let (conn, reused) = match idle {
-            Some(conn) => (conn, true),
-            None => (self.connect(deadline).await?, false),
+            Some(conn) if !fresh => (conn, true),
+            // With one closed for it there are still no more open ones than permits.
+            idle => {
+                drop(idle);
+                (self.connect(deadline).await?, false)
+            }
         };
         drop(probe);
         Ok(Lease {
@@ -153,10 +185,10 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, deadline: Instant) -> sqlx::Result<PgConnection> {
+    async fn connect(&self, deadline: Instant) -> sqlx::Result<Counted> {
         let connected = timeout_at(deadline, async {
-            let mut conn = self.options.connect().await?;
-            (self.verify)(&mut conn).await?;
+            let mut conn = Counted::new(self.options.connect().await?, &self.open);
+            (self.verify)(&mut conn.conn).await?;
             Ok(conn)
         })
         .await

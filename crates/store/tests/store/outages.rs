@@ -7,7 +7,8 @@ use hubbub_protocol::{
     http::{ChannelKind, Role},
 };
 use hubbub_stack::{Durability, Port, Postgres, Proxy, TestEnv};
-use hubbub_store::{Config, Error, Store, Window, WriteError, init};
+use hubbub_store::{Config, Error, Metrics, Store, Window, WriteError, init};
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::time::Instant;
 
 use crate::support::{
@@ -283,5 +284,49 @@ async fn cancelled_call_gives_its_place_back() -> anyhow::Result<()> {
     }
     transaction.rollback().await?;
     assert_eq!(world.store.head(channel).await?, Seq::ZERO);
+    Ok(())
+}
+
+/// What a process shows of its connections to shard 1: how many are open, and may be.
+fn connections(registry: &Registry) -> (u32, u32) {
+    let mut page = String::new();
+    encode(&mut page, registry).expect("a string takes it");
+    let figure = |name: &str| {
+        let series = format!("store_connections_{name}{{database=\"shard-1\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&series));
+        value.and_then(|v| v.parse().ok()).expect("a figure")
+    };
+    (figure("open"), figure("max"))
+}
+
+#[tokio::test]
+async fn connections_that_break_under_load_leave_no_more_than_may_be() -> anyhow::Result<()> {
+    let world = World::new("bounded").await?;
+    let proxy = Proxy::start(world.env.postgres_addr())?;
+    let direct = world.env.postgres_addr().to_string();
+    let mut config = world.config.clone();
+    config.shard_urls[1] = config.shard_urls[1].replace(&direct, &proxy.addr().to_string());
+    let (metrics, mut registry) = (Metrics::default(), Registry::default());
+    metrics.register(&mut registry);
+    let store = Store::open(&config, &metrics).await?;
+    let channel = channels_of(1, 1)[0];
+    let mut most = 0;
+    for round in 0..40_u64 {
+        // Some find their connection broken when others have new ones already.
+        let reads = (0..16).map(|_| store.head(channel));
+        let reads = futures_util::future::join_all(reads);
+        let cut = async {
+            tokio::time::sleep(Duration::from_micros(round * 200)).await;
+            proxy.cut();
+        };
+        let _ = tokio::join!(reads, cut);
+        let (open, max) = connections(&registry);
+        assert_eq!(max, config.shard_connections);
+        assert!(open <= max, "{open} of {max} in round {round}");
+        most = most.max(open);
+    }
+    assert!(most > 1, "they were used side by side");
+    drop(store);
+    assert_eq!(connections(&registry).0, 0);
     Ok(())
 }
