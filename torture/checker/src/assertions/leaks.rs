@@ -6,8 +6,9 @@
 //! process that was started anew is held against what its predecessor of the same name had in the
 //! calm stretch; one that had none, against its own first final sample. Memory
 //! has 16 MiB of room beside the tenth: an allocator does not give back what it had at its peak.
-//! A socket of a client is a descriptor, and faults move clients from edge to edge: so descriptors
-//! are held against the baseline and what came or went in sockets.
+//! A socket of a client is a descriptor, and faults move clients from edge to edge; a connection to
+//! a database is one, and is opened when it is needed and kept: so descriptors are held against the
+//! baseline and what came or went in both. Connections to a database have a bound of their own.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +23,9 @@ const A13: Assertion = Assertion::A13;
 /// After the last fault.
 const SETTLED_US: u64 = 30_000_000;
 const SOCKETS: &str = "edge_sockets";
+/// The database follows in labels.
+const CONNECTIONS: &str = "store_connections_open";
+const CONNECTIONS_MAX: &str = "store_connections_max";
 const SHARE: f64 = 0.1;
 const DESCRIPTORS: f64 = 8.0;
 const RSS_BYTES: f64 = 16.0 * 1024.0 * 1024.0;
@@ -45,10 +49,15 @@ fn room(name: &str) -> Option<f64> {
         "rss_bytes" => Some(RSS_BYTES),
         "descriptors" | "threads" | "tasks" => Some(DESCRIPTORS),
         name => {
-            let base = name.split('{').next().unwrap_or(name);
+            let base = base(name);
             QUEUES.iter().any(|q| base.ends_with(q)).then_some(0.0)
         }
     }
+}
+
+/// A figure's name without its labels.
+fn base(name: &str) -> &str {
+    name.split('{').next().unwrap_or(name)
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +114,8 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
             _ => {}
         }
     }
-    let sockets = sockets(index, &calm, &all);
+    let moved = moved(index, &calm, &all);
+    connections(index, &all, findings);
     for ((process, pid, name), samples) in &all {
         let calm = calm.get(&(*process, *name)).copied();
         let name = index.gauge_names.name(*name);
@@ -113,7 +123,7 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
         else {
             continue;
         };
-        let moved = sockets
+        let moved = moved
             .get(&(*process, *pid))
             .filter(|_| name == "descriptors");
         let expected = before + moved.copied().unwrap_or(0.0);
@@ -130,15 +140,40 @@ pub(super) fn check(index: &Index, findings: &mut Findings) {
     }
 }
 
-/// How many sockets came, or went, at each process.
-fn sockets(index: &Index, calm: &Calm, all: &All) -> BTreeMap<(u32, u32), f64> {
-    let of_sockets = all
-        .iter()
-        .filter(|((_, _, name), _)| index.gauge_names.name(*name).ends_with(SOCKETS));
-    let moved = of_sockets.filter_map(|((process, pid, name), samples)| {
+/// How many sockets of clients and connections to databases came, or went, at each process.
+fn moved(index: &Index, calm: &Calm, all: &All) -> BTreeMap<(u32, u32), f64> {
+    let mut moved = BTreeMap::new();
+    for ((process, pid, name), samples) in all {
+        let base = base(index.gauge_names.name(*name));
+        if !base.ends_with(SOCKETS) && base != CONNECTIONS {
+            continue;
+        }
         let calm = calm.get(&(*process, *name)).copied();
-        let (before, _) = samples.before_and_after(calm)?;
-        Some(((*process, *pid), samples.last? - before))
-    });
-    moved.collect()
+        if let (Some((before, _)), Some(last)) = (samples.before_and_after(calm), samples.last) {
+            *moved.entry((*process, *pid)).or_default() += last - before;
+        }
+    }
+    moved
+}
+
+/// No process has more connections to a database than it may have.
+fn connections(index: &Index, all: &All, findings: &mut Findings) {
+    for ((process, pid, name), samples) in all {
+        let Some(labels) = index.gauge_names.name(*name).strip_prefix(CONNECTIONS) else {
+            continue;
+        };
+        let max = format!("{CONNECTIONS_MAX}{labels}");
+        let max = index.gauge_names.find(max.as_str());
+        let max = max.and_then(|max| all.get(&(*process, *pid, max))?.last);
+        let (Some(open), Some(max)) = (samples.last, max) else {
+            continue;
+        };
+        findings.checked(A13, 1);
+        if open > max {
+            findings.broken(A13, "leak", Some(samples.at), || {
+                let process = index.processes.name(*process);
+                format!("{process} (pid {pid}): {open} connections are open, {max} may be{labels}")
+            });
+        }
+    }
 }

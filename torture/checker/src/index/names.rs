@@ -34,6 +34,15 @@ impl<T: Clone + Eq + Hash> Names<T> {
         number
     }
 
+    /// The number of a name that is known.
+    pub(crate) fn find<Q>(&self, name: &Q) -> Option<u32>
+    where
+        T: Borrow<Q>,
+        Q: Eq + Hash + ?Sized,
+    {
+        self.numbers.get(name).copied()
+    }
+
     pub(crate) fn name(&self, number: u32) -> &T {
         &self.names[number as usize]
     }

@@ -377,9 +377,12 @@ impl World {
     fn gauges(&mut self, by_sweep: u32) {
         for (process, pid) in [("edge-1", 100), ("edge-2", 101), ("consumer-1", 102)] {
             let sweep = r#"hubbub_edge_feed_events_total{kind="repaired_by_sweep"}"#;
+            let open = self.dice.below(9) as f64;
             for (name, value) in [
                 ("rss_bytes", 5e7 + self.dice.below(1_000_000) as f64),
-                ("descriptors", 60.0 + self.dice.below(5) as f64),
+                ("descriptors", 55.0 + open + self.dice.below(5) as f64),
+                (r#"store_connections_open{database="core"}"#, open),
+                (r#"store_connections_max{database="core"}"#, 8.0),
                 ("hubbub_edge_outbox_bytes", 0.0),
                 (sweep, f64::from(by_sweep)),
             ] {

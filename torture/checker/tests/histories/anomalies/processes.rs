@@ -56,6 +56,10 @@ pub(super) fn leaked_descriptors(made: &mut Made) -> Option<()> {
     raise(made, "descriptors", 80.0)
 }
 
+pub(super) fn connections_beyond_their_bound(made: &mut Made) -> Option<()> {
+    raise(made, r#"store_connections_open{database="core"}"#, 9.0)
+}
+
 pub(super) fn leaked_memory(made: &mut Made) -> Option<()> {
     raise(made, "rss_bytes", 9e7)
 }
