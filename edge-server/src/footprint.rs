@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use crate::{
     Edge,
     accept::{self, Room},
-    connection,
+    connection, feed,
     handshake::Accepted,
     hub,
     socket::Socket,
@@ -29,8 +29,9 @@ fn quiet_socket_is_small() {
     let parts = [
         ("task", task(accept::serve), 912),
         ("connection", connection(connection::run), 896),
-        ("socket", size_of::<Socket>(), 264),
-        ("entry of the hub", hub::ENTRY_BYTES, 160),
+        ("socket", size_of::<Socket>(), 232),
+        ("place among the listeners", feed::ATTACHED_BYTES, 16),
+        ("entry of the hub", hub::ENTRY_BYTES, 112),
     ];
     for (part, bytes, most) in parts {
         assert!(bytes <= most, "{part}: {bytes} bytes");

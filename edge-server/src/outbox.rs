@@ -7,6 +7,7 @@ use std::{collections::VecDeque, io::IoSlice};
 use bytes::Bytes;
 use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{ChannelId, Seq, ServerFrame, UserPresence};
+use thin_vec::ThinVec;
 
 use crate::{
     feed::Burst,
@@ -85,7 +86,7 @@ struct Synced {
     frame: Bytes,
 }
 
-/// The queue of one socket.
+/// The queue of one socket. Lists that are empty in a quiet one take a word.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
     entries: VecDeque<Entry>,
@@ -96,14 +97,14 @@ pub(crate) struct Outbox {
     control_bytes: usize,
     /// The newest `synced` of each channel. It goes behind everything that waits when there is a
     /// write anyway: at once with a reply, and with records once it is due.
-    synced: Vec<Synced>,
+    synced: ThinVec<Synced>,
     /// A `synced` has waited since the last tick of the wheel. In a busy channel one rides
     /// a tick, not one with each record; in a quiet one it has a write of its own at the next tick.
     synced_due: bool,
     /// Nothing has been queued since the last [`Outbox::rest`].
     rested: bool,
     /// Presence that waits for room among the replies, the newest of each watched user.
-    held: Vec<UserPresence>,
+    held: ThinVec<UserPresence>,
     /// Set by a close frame: nothing may follow it (RFC 6455, 5.5.1).
     closed: bool,
     /// Records were dropped that it had taken: it takes no more, and the socket is closed.
@@ -410,7 +411,7 @@ impl Outbox {
     pub(crate) fn rest(&mut self) {
         if self.rested && self.entries.is_empty() && self.synced.is_empty() {
             self.entries = VecDeque::new();
-            self.synced = Vec::new();
+            self.synced = ThinVec::new();
         }
         self.rested = true;
     }

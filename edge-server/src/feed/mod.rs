@@ -41,3 +41,7 @@ pub use outboxes::{Frame, Outboxes, SocketId};
 pub use request::{Answer, Ask, Failure, Request};
 pub use state::{Counts, Feed};
 pub use sweeper::{Horizon, Sweeper};
+
+/// What a feed holds of a socket that listens.
+#[cfg(test)]
+pub(crate) const ATTACHED_BYTES: usize = size_of::<sockets::Attached>();

@@ -162,11 +162,7 @@ impl Feed {
                 }
             }
         }
-        let attached = Attached {
-            socket,
-            since: self.recent.arrivals(),
-            sent: reader.sent.is_some(),
-        };
+        let attached = Attached::new(socket, self.recent.arrivals(), reader.sent.is_some());
         let (ordered, told) = (reader.ordered, reader.told);
         self.readers.remove(socket);
         if ordered {

@@ -389,7 +389,7 @@ impl Feed {
         let arrivals = self.recent.arrivals();
         for attached in self.plain.iter().chain(self.ordered.iter()) {
             let plain = self.plain.contains(attached.socket);
-            let sent = attached.sent || (plain && arrivals > attached.since);
+            let sent = attached.sent() || (plain && arrivals > attached.since());
             if !rule!(HorizonIsTheirJoinPoint) {
                 continue;
             }
@@ -467,7 +467,7 @@ impl Feed {
             };
             if let Some(arrival) = arrived {
                 for attached in self.plain.iter() {
-                    if (attached.since >= arrival || !rule!(FramelessGoesToLaterOnesOnly))
+                    if (attached.since() >= arrival || !rule!(FramelessGoesToLaterOnesOnly))
                         && !out.offer(attached.socket, &row.bytes)
                     {
                         refused.push((attached.socket, arrivals));

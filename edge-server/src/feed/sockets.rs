@@ -8,10 +8,29 @@ use super::SocketId;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Attached {
     pub(super) socket: SocketId,
+    /// [`Attached::since`] and, in the lowest bit, [`Attached::sent`]: there is one of these for
+    /// each join, and the fan-out walks them.
+    since_and_sent: u64,
+}
+
+impl Attached {
+    /// At an arrival number, which counts messages and so never needs the highest bit.
+    pub(super) fn new(socket: SocketId, since: u64, sent: bool) -> Self {
+        Self {
+            socket,
+            since_and_sent: since << 1 | u64::from(sent),
+        }
+    }
+
     /// Arrival number at the attach: of messages that came later it has each.
-    pub(super) since: u64,
+    pub(super) fn since(self) -> u64 {
+        self.since_and_sent >> 1
+    }
+
     /// Whether a frame went out to it before the attach, while it had no cursor.
-    pub(super) sent: bool,
+    pub(super) fn sent(self) -> bool {
+        self.since_and_sent & 1 == 1
+    }
 }
 
 /// A socket that does not get what the feed gets, but reads up to it.

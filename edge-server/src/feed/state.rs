@@ -269,7 +269,7 @@ impl Feed {
                 // Without a cursor nothing is given twice until the horizon is known; whether a
                 // frame went out decides if a `replay` is due then.
                 None => {
-                    reader.sent = (attached.sent || arrival > attached.since).then_some(Seq(0));
+                    reader.sent = (attached.sent() || arrival > attached.since()).then_some(Seq(0));
                 }
             }
             self.readers.insert(reader);

@@ -46,16 +46,11 @@ pub(super) struct Person {
     subscribed: bool,
     /// The subscription is confirmed: the direct channels are known from a reading after it.
     confirmed: bool,
-    time: Time,
-}
-
-/// What time does to a user.
-#[derive(Debug)]
-enum Time {
-    /// The last socket went then.
-    Empty { since_ms: u64 },
-    /// With sockets: nothing before then.
-    Here { until_ms: u64 },
+    /// With sockets.
+    here: bool,
+    /// What time does to them: while they are here nothing before then, and if not, since when.
+    /// One field for both, as there is one of these for each user.
+    time_ms: u64,
 }
 
 impl State {
@@ -72,9 +67,10 @@ impl State {
             said: PresenceState::Offline,
             subscribed: false,
             confirmed: false,
-            time: Time::Here { until_ms: now_ms },
+            here: true,
+            time_ms: now_ms,
         });
-        person.time = Time::Here { until_ms: now_ms };
+        (person.here, person.time_ms) = (true, now_ms);
         if !person.subscribed {
             person.subscribed = true;
             person.confirmed = false;
@@ -90,7 +86,7 @@ impl State {
         if !self.user_id_to_sockets.contains_key(&user)
             && let Some(person) = self.people.get_mut(&user)
         {
-            person.time = Time::Empty { since_ms: now_ms };
+            (person.here, person.time_ms) = (false, now_ms);
         }
         self.assess(user, now_ms, bus);
     }
@@ -100,22 +96,22 @@ impl State {
         let Some(person) = self.people.get_mut(&user) else {
             return;
         };
-        let state = match &mut person.time {
-            Time::Empty { since_ms } if *since_ms + OFFLINE_AFTER_MS > now_ms => return,
-            Time::Empty { .. } => PresenceState::Offline,
-            Time::Here { until_ms } => {
-                let devices = self.user_id_to_sockets.get(&user).into_iter().flatten();
-                let active_until = devices
-                    .filter_map(|id| self.sockets.get(id)?.active_until_ms(now_ms))
-                    .max();
-                // Who is away is active by a request only, which says so itself.
-                *until_ms = active_until.unwrap_or(u64::MAX);
-                if active_until.is_some() {
-                    PresenceState::Active
-                } else {
-                    PresenceState::Away
-                }
+        let state = if person.here {
+            let devices = self.user_id_to_sockets.get(&user).into_iter().flatten();
+            let active_until = devices
+                .filter_map(|id| self.sockets.get(id)?.active_until_ms(now_ms))
+                .max();
+            // Who is away is active by a request only, which says so itself.
+            person.time_ms = active_until.unwrap_or(u64::MAX);
+            if active_until.is_some() {
+                PresenceState::Active
+            } else {
+                PresenceState::Away
             }
+        } else if person.time_ms + OFFLINE_AFTER_MS > now_ms {
+            return;
+        } else {
+            PresenceState::Offline
         };
         if person.said != state {
             person.said = state;
@@ -274,10 +270,7 @@ impl Hub {
     pub(crate) fn people_tick(&self, now_ms: u64, bus: &impl Bus, turn: &mut Turn) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let due = |person: &Person| match person.time {
-            Time::Empty { .. } => true,
-            Time::Here { until_ms } => until_ms <= now_ms,
-        };
+        let due = |person: &Person| !person.here || person.time_ms <= now_ms;
         let people = state.people.iter();
         let users: Vec<UserId> = people
             .filter(|(_, person)| due(person))
@@ -288,9 +281,10 @@ impl Hub {
             let MapEntry::Occupied(mut person) = state.people.entry(user) else {
                 continue;
             };
-            let Time::Empty { since_ms: since } = person.get().time else {
+            if person.get().here {
                 continue;
-            };
+            }
+            let since = person.get().time_ms;
             if person.get().subscribed && since + USER_LINGER_MS <= now_ms {
                 person.get_mut().subscribed = false;
                 bus.unsubscribe(BusChannel::User(user));

@@ -3,6 +3,7 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use hubbub_protocol::CloseCode;
+use thin_vec::ThinVec;
 
 use super::{
     Bus, Hub, Turn,
@@ -62,10 +63,10 @@ impl Hub {
                 device: identity.device.clone(),
                 expires_at_s: identity.expires_at_s,
                 channels: Vec::new(),
-                joins: Vec::new(),
+                joins: ThinVec::new(),
                 next_room: 0,
                 direct: identity.direct,
-                left: Vec::new(),
+                left: ThinVec::new(),
                 away: false,
             }),
         };

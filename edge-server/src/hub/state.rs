@@ -10,6 +10,7 @@ use hubbub_protocol::{
 };
 use rustc_hash::{FxHashMap, FxHashSet};
 use smallvec::SmallVec;
+use thin_vec::ThinVec;
 
 use lru::LruCache;
 
@@ -46,20 +47,20 @@ pub(super) struct Entry {
     pub(super) holder: Box<Holder>,
 }
 
-/// Who holds a socket, and what it listens to.
+/// Who holds a socket, and what it listens to. Lists that are empty as a rule take a word.
 #[derive(Debug)]
 pub(super) struct Holder {
     pub(super) user: UserId,
     pub(super) device: DeviceId,
     pub(super) expires_at_s: i64,
     pub(super) channels: Vec<ChannelId>,
-    pub(super) joins: Vec<PendingJoin>,
+    pub(super) joins: ThinVec<PendingJoin>,
     /// The first of `channels` that has not had its turn at this socket's room.
     pub(super) next_room: usize,
     /// The edge joins it to the direct channels of its user.
     pub(super) direct: bool,
     /// Direct channels that the client left, the oldest first; bounded.
-    pub(super) left: Vec<ChannelId>,
+    pub(super) left: ThinVec<ChannelId>,
     /// The client says that nobody is at the device.
     pub(super) away: bool,
 }
@@ -81,7 +82,7 @@ impl Holder {
     /// A socket joins once and listens for hours: the list's room is not kept meanwhile.
     fn give_back_joins(&mut self) {
         if self.joins.is_empty() {
-            self.joins = Vec::new();
+            self.joins = ThinVec::new();
         }
     }
 }
