@@ -27,7 +27,8 @@ use crate::{
 /// A publish that could not be written for so long is dropped: by then the sweep has found what
 /// it announces, and a late one would only delay the fresh ones.
 const STALE: Duration = Duration::from_secs(1);
-/// Commands in one pipeline: past it the answers of the first ones wait for no gain.
+/// Commands in one pipeline, but for a burst that passes it: the answers of the first ones wait
+/// for no gain.
 const PIPELINE: usize = 512;
 /// The command's name and the channel's, as a rule.
 const NAMES_BYTES: usize = 32;
@@ -43,6 +44,45 @@ enum Job {
     Command(Command),
     /// Answered when everything before it is done.
     Flush(oneshot::Sender<()>),
+}
+
+/// What is queued at once, so that the connection's task wakes when all of it is there.
+enum Jobs {
+    One(Job),
+    Burst(Vec<Command>),
+}
+
+impl Jobs {
+    fn len(&self) -> usize {
+        match self {
+            Self::One(_) => 1,
+            Self::Burst(commands) => commands.len(),
+        }
+    }
+
+    fn unpack(self, into: &mut impl Extend<Job>) {
+        match self {
+            Self::One(job) => into.extend([job]),
+            Self::Burst(commands) => into.extend(commands.into_iter().map(Job::Command)),
+        }
+    }
+}
+
+/// Places in the queue, one for each job: a burst is one thing in the queue and has several.
+struct Places {
+    taken: Arc<AtomicUsize>,
+    count: usize,
+}
+
+impl Drop for Places {
+    fn drop(&mut self) {
+        self.taken.fetch_sub(self.count, Ordering::Relaxed);
+    }
+}
+
+struct Queued {
+    jobs: Jobs,
+    _places: Places,
 }
 
 struct Command {
@@ -83,8 +123,10 @@ impl Drop for Weight {
 /// Publishes, pipelined on one connection, in the order of the calls. Cheap handle.
 #[derive(Clone)]
 pub struct Publisher {
-    queue: mpsc::Sender<Job>,
+    queue: mpsc::Sender<Queued>,
     bytes: Arc<AtomicUsize>,
+    /// Places in the queue that are taken.
+    places: Arc<AtomicUsize>,
     pub(crate) metrics: Metrics,
 }
 
@@ -104,6 +146,7 @@ impl Publisher {
         let publisher = Self {
             queue,
             bytes: Arc::default(),
+            places: Arc::default(),
             metrics: metrics.clone(),
         };
         let task = PublisherTask {
@@ -119,6 +162,25 @@ impl Publisher {
     /// counted and forgotten. `Full` and `Disconnected` are counted, too.
     pub fn offer(&self, to: &BusChannel, payload: Bytes) -> Result<(), Error> {
         self.push(publish(to, &payload), payload.len(), true, None)
+    }
+
+    /// As [`Publisher::offer`] for each, in this order; none is written before all of them are
+    /// queued, so they share a pipeline. All of them are refused, or none.
+    pub fn offer_all(
+        &self,
+        offers: impl ExactSizeIterator<Item = (BusChannel, Bytes)>,
+    ) -> Result<(), Error> {
+        let count = offers.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let commands = offers.map(|(to, payload)| {
+            self.command_of(publish(&to, &payload), payload.len(), true, None)
+        });
+        let burst = Jobs::Burst(commands.collect());
+        // What it holds counts by now.
+        let queued = self.room(0).and_then(|()| self.enqueue(burst));
+        queued.inspect_err(|_| self.metrics.published(Published::Full, count))
     }
 
     /// Publishes and waits for Redis's answer: number of receivers. Fails after at most a second;
@@ -152,34 +214,71 @@ impl Publisher {
         is_publish: bool,
         answer: Option<Answer>,
     ) -> Result<(), Error> {
-        let refused = |error| {
+        let queued = self.room(bytes).and_then(|()| {
+            let command = self.command_of(command, bytes, is_publish, answer);
+            self.enqueue(Jobs::One(Job::Command(command)))
+        });
+        queued.inspect_err(|_| {
             if is_publish {
                 self.metrics.published(Published::Full, 1);
             }
-            Err(error)
-        };
-        if self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE_BYTES {
-            return refused(Error::Full);
-        }
-        let job = Job::Command(Command {
+        })
+    }
+
+    fn command_of(
+        &self,
+        command: Cmd,
+        bytes: usize,
+        is_publish: bool,
+        answer: Option<Answer>,
+    ) -> Command {
+        Command {
             command,
             at: Instant::now(),
             answer,
             is_publish,
             _weight: Weight::new(&self.bytes, bytes, &self.metrics.publish_queue),
-        });
-        match self.queue.try_send(job) {
-            Ok(()) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => refused(Error::Full),
-            Err(mpsc::error::TrySendError::Closed(_)) => refused(Error::Disconnected),
         }
+    }
+
+    /// Whether so many more bytes may wait.
+    fn room(&self, bytes: usize) -> Result<(), Error> {
+        if self.bytes.load(Ordering::Relaxed).saturating_add(bytes) > QUEUE_BYTES {
+            return Err(Error::Full);
+        }
+        Ok(())
+    }
+
+    /// In places of its own.
+    fn placed(&self, jobs: Jobs) -> Queued {
+        let count = jobs.len();
+        self.places.fetch_add(count, Ordering::Relaxed);
+        Queued {
+            jobs,
+            _places: Places {
+                taken: self.places.clone(),
+                count,
+            },
+        }
+    }
+
+    fn enqueue(&self, jobs: Jobs) -> Result<(), Error> {
+        let queued = self.placed(jobs);
+        if self.places.load(Ordering::Relaxed) > self.queue.max_capacity() {
+            return Err(Error::Full);
+        }
+        self.queue.try_send(queued).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Full,
+            mpsc::error::TrySendError::Closed(_) => Error::Disconnected,
+        })
     }
 
     /// Waits until all that was offered so far was written or failed (drain): a few seconds at
     /// most, because what cannot be written goes stale.
     pub async fn flush(&self) {
         let (done, all_done) = oneshot::channel();
-        if self.queue.send(Job::Flush(done)).await.is_ok() {
+        let flush = self.placed(Jobs::One(Job::Flush(done)));
+        if self.queue.send(flush).await.is_ok() {
             // An error means that the actor is gone, and all jobs with it.
             all_done.await.ok();
         }
@@ -199,7 +298,7 @@ fn publish(to: &BusChannel, payload: &[u8]) -> Cmd {
 pub struct PublisherTask {
     config: Config,
     metrics: Metrics,
-    jobs: mpsc::Receiver<Job>,
+    jobs: mpsc::Receiver<Queued>,
     /// Taken from `jobs` while there was no connection; written before them.
     waiting: VecDeque<Job>,
 }
@@ -272,17 +371,17 @@ impl PublisherTask {
             if self.waiting.is_empty() {
                 // Waits for jobs, or for the stop: then nobody can add any, and the rest is done.
                 tokio::select! {
-                    count = self.jobs.recv_many(&mut batch, PIPELINE) => {
-                        if count == 0 {
+                    first = self.jobs.recv() => {
+                        let Some(first) = first else {
                             return End::Finished;
-                        }
-                        // A batch of the log is reported record by record: what follows the first
-                        // one is nearly here, and then goes with it.
+                        };
+                        first.jobs.unpack(&mut batch);
+                        // What was begun together is nearly here, and then goes with it.
                         tokio::task::yield_now().await;
                         while batch.len() < PIPELINE
-                            && let Ok(job) = self.jobs.try_recv()
+                            && let Ok(more) = self.jobs.try_recv()
                         {
-                            batch.push(job);
+                            more.jobs.unpack(&mut batch);
                         }
                     }
                     () = stop.cancelled(), if !self.jobs.is_closed() => {
@@ -397,19 +496,19 @@ impl PublisherTask {
         loop {
             // Waits for a job, for the end of the pause, or for the stop. Biased: jobs first
             // would starve the pause under load.
-            let job = tokio::select! {
+            let queued = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 () = sleep_until(end) => break,
-                job = self.jobs.recv() => job,
+                queued = self.jobs.recv() => queued,
             };
-            match job {
-                Some(Job::Command(Command {
+            match queued.map(|queued| queued.jobs) {
+                Some(Jobs::One(Job::Command(Command {
                     answer: Some(answer),
                     is_publish,
                     ..
-                })) => self.fail(Some(answer), is_publish, Error::Disconnected),
-                Some(job) => self.waiting.push_back(job),
+                }))) => self.fail(Some(answer), is_publish, Error::Disconnected),
+                Some(jobs) => jobs.unpack(&mut self.waiting),
                 // Every publisher is gone; what waits is still worth the next attempt.
                 None => sleep_until(end).await,
             }
@@ -441,8 +540,8 @@ impl PublisherTask {
     fn give_up(&mut self) {
         self.jobs.close();
         let mut left: Vec<_> = self.waiting.drain(..).collect();
-        while let Ok(job) = self.jobs.try_recv() {
-            left.push(job);
+        while let Ok(queued) = self.jobs.try_recv() {
+            queued.jobs.unpack(&mut left);
         }
         for job in left {
             match job {
@@ -473,5 +572,32 @@ mod tests {
         assert_eq!(metrics.publish_queue.get(), 2);
         drop(task);
         assert_eq!(metrics.publish_queue.get(), 0);
+    }
+
+    #[test]
+    fn burst_takes_a_place_for_each_and_all_of_it_or_none() {
+        let mut config = Config::new("redis://127.0.0.1:1", "me".parse().expect("an id"));
+        config.publish_queue = 4;
+        let metrics = Metrics::default();
+        let (publisher, mut task) = Publisher::new(&config, &metrics);
+        let burst = |count: usize| {
+            let offers = vec![(BusChannel::Pods, Bytes::from_static(b"x")); count];
+            publisher.offer_all(offers.into_iter())
+        };
+        burst(0).expect("nothing");
+        burst(3).expect("room");
+        assert!(matches!(burst(2), Err(Error::Full)));
+        assert_eq!(metrics.publish_queue.get(), 3);
+        burst(1).expect("room");
+        let one = publisher.offer(&BusChannel::Pods, Bytes::from_static(b"x"));
+        assert!(matches!(one, Err(Error::Full)));
+        let mut jobs = Vec::new();
+        task.jobs
+            .try_recv()
+            .expect("a burst")
+            .jobs
+            .unpack(&mut jobs);
+        assert_eq!(jobs.len(), 3);
+        burst(3).expect("their places are free");
     }
 }

@@ -116,11 +116,13 @@ impl Chat {
         let guesses = Arc::new(guess::Guesses::new(log.partitions));
         #[cfg(feature = "mutants")]
         let known = Arc::clone(&guesses);
-        let appender = Appender::start(log, log_metrics, move |pending: Pending, report| {
+        let appender = Appender::start_in_bursts(log, log_metrics, move |reports| {
             #[cfg(feature = "mutants")]
-            known.learn(pending.channel(), &report);
-            pending.resolve(report, &counters, |record, appended| {
-                send::publish(record, appended, &bus, &counters);
+            let reports = reports.inspect(|(pending, report): &(Pending, _)| {
+                known.learn(pending.channel(), report);
+            });
+            send::resolve_all(reports, &counters, |frames| {
+                send::publish_all(frames, &bus, &counters);
             });
         })?;
         let marks = marks::start(&log.marks(), log_metrics, metrics)?;

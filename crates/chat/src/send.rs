@@ -14,6 +14,7 @@ use hubbub_log::{Appended, Rejected, Report};
 use hubbub_protocol::{
     BusChannel, ChannelEvent, MessageId, MessageReply, Record, SendMessage, UserId,
 };
+use smallvec::SmallVec;
 use tokio::{
     sync::oneshot,
     time::{Instant, sleep_until},
@@ -52,15 +53,13 @@ impl Pending {
         self.record.channel()
     }
 
-    /// Runs on the producer's thread, in log order per partition; must not block. Publishing comes
-    /// first, so that by the time a sender has its `ok` the bus has the message; and both come in
-    /// this one place, so that the order on the bus is the order of the log.
-    pub(crate) fn resolve(
+    /// What its sender is told; before that it is published, if it is to be.
+    fn settle(
         self,
         report: Report,
         metrics: &Metrics,
         publish: impl FnOnce(Record, Appended),
-    ) {
+    ) -> Settled {
         let in_time = self.claim.take() && Instant::now() < self.deadline;
         let answer = match report {
             Report::Appended(appended) if in_time => {
@@ -83,23 +82,67 @@ impl Pending {
             Report::Rejected(reason) => Err(Error::Rejected(reason)),
             Report::Unknown(reason) => Err(Error::Unknown(reason)),
         };
-        // Nobody listens any more where the sender went away or its deadline came first.
-        self.answer.send(answer).ok();
+        Settled {
+            sender: self.answer,
+            answer,
+        }
     }
 }
 
-/// Offers a record's frame to its channel on the bus; never waits.
-pub(crate) fn publish(record: Record, appended: Appended, bus: &Publisher, metrics: &Metrics) {
-    let channel = record.channel();
-    fail::fail_point!("chat::before_publish", |_| {
-        metrics.publish_refused.inc();
-    });
+/// An answer that its sender has not been told yet.
+struct Settled {
+    sender: oneshot::Sender<Result<Appended, Error>>,
+    answer: Result<Appended, Error>,
+}
+
+impl Settled {
+    fn tell(self) {
+        // Nobody listens any more where the sender went away or its deadline came first.
+        self.sender.send(self.answer).ok();
+    }
+}
+
+/// Frames for their channels on the bus.
+type Frames = SmallVec<[(BusChannel, Bytes); 1]>;
+
+/// Runs on the producer's thread, in log order per partition; must not block. Publishing comes
+/// first, so that by the time a sender has its `ok` the bus has the message; and both come in this
+/// one place, so that the order on the bus is the order of the log.
+pub(crate) fn resolve_all(
+    reports: impl Iterator<Item = (Pending, Report)>,
+    metrics: &Metrics,
+    publish_all: impl FnOnce(Frames),
+) {
+    let mut frames = Frames::new();
+    let settled: SmallVec<[Settled; 1]> = reports
+        .map(|(pending, report)| {
+            pending.settle(report, metrics, |record, appended| {
+                frames.push(frame(record, appended));
+            })
+        })
+        .collect();
+    publish_all(frames);
+    settled.into_iter().for_each(Settled::tell);
+}
+
+fn frame(record: Record, appended: Appended) -> (BusChannel, Bytes) {
+    let to = BusChannel::Channel(record.channel());
     let frame = ChannelEvent::encode_record(appended.seq, &record.body(appended.ts_ms));
-    if let Err(error) = bus.offer(&BusChannel::Channel(channel), Bytes::from(frame)) {
-        // The record is in the log, so the sender's answer is still `ok`; the feeds find it by
+    (to, Bytes::from(frame))
+}
+
+/// Offers frames to the bus; never waits.
+pub(crate) fn publish_all(frames: Frames, bus: &Publisher, metrics: &Metrics) {
+    let count = frames.len();
+    let refused = || metrics.publish_refused.inc_by(count as u64);
+    fail::fail_point!("chat::before_publish", |_| {
+        refused();
+    });
+    if let Err(error) = bus.offer_all(frames.into_iter()) {
+        // The records are in the log, so the senders' answer is still `ok`; the feeds find them by
         // the consumer's announcement.
-        metrics.publish_refused.inc();
-        tracing::debug!(channel.id = %channel, seq = %appended.seq, %error, "publish refused");
+        refused();
+        tracing::debug!(records = count, %error, "publish refused");
     }
 }
 
@@ -185,12 +228,8 @@ impl Chat {
         let early = hubbub_mutant::planted(hubbub_mutant::Mutant::M15);
         if early {
             let at = self.inner.guesses.next(record.channel());
-            publish(
-                record.clone(),
-                at,
-                &self.inner.publisher,
-                &self.inner.metrics,
-            );
+            let frames = Frames::from_iter([frame(record.clone(), at)]);
+            publish_all(frames, &self.inner.publisher, &self.inner.metrics);
         }
         early
     }
@@ -375,15 +414,17 @@ mod tests {
     /// Resolves, and says whether the record was published.
     fn resolve(pending: Pending, report: Report, metrics: &Metrics) -> bool {
         let published = Cell::new(false);
-        pending.resolve(report, metrics, |_, _| published.set(true));
+        let settled = pending.settle(report, metrics, |_, _| published.set(true));
+        settled.tell();
         published.get()
     }
 
     #[tokio::test]
     async fn record_is_published_before_its_sender_is_answered() {
         let (pending, mut append) = pair(true, SEND_DEADLINE);
-        pending.resolve(Report::Appended(APPENDED), &Metrics::default(), |_, at| {
-            assert_eq!(at, APPENDED);
+        let reports = [(pending, Report::Appended(APPENDED))];
+        resolve_all(reports.into_iter(), &Metrics::default(), |frames| {
+            assert_eq!(frames.len(), 1);
             assert!(append.answer.try_recv().is_err(), "answered first");
         });
         assert_eq!(append.wait().await.expect("ok"), APPENDED);
@@ -454,8 +495,9 @@ mod tests {
         let metrics = Metrics::default();
         let send = |expected: &str| {
             let (pending, mut append) = pair(true, SEND_DEADLINE);
-            pending.resolve(Report::Appended(APPENDED), &metrics, |record, at| {
-                publish(record, at, &bus, &metrics);
+            let reports = [(pending, Report::Appended(APPENDED))];
+            resolve_all(reports.into_iter(), &metrics, |frames| {
+                publish_all(frames, &bus, &metrics);
             });
             assert!(matches!(append.answer.try_recv(), Ok(Ok(APPENDED))));
             let waiting = format!("{bus:?}");

@@ -39,6 +39,9 @@ pub enum Report {
     Unknown(String),
 }
 
+/// Some reports, in log order within each partition, with what rode along with their records.
+pub type Reports<'a, T> = std::vec::Drain<'a, (T, Report)>;
+
 /// The record was never handed to Kafka: definite.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejected {
@@ -62,8 +65,8 @@ impl Outstanding {
         self.records.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(crate) fn done(&self) {
-        if self.records.fetch_sub(1, Ordering::AcqRel) == 1 {
+    pub(crate) fn done(&self, count: u64) {
+        if self.records.fetch_sub(count, Ordering::AcqRel) == count {
             self.empty.notify_waiters();
         }
     }
@@ -133,7 +136,23 @@ impl<T: Send + 'static> Appender<T> {
         metrics: &Metrics,
         on_report: impl Fn(T, Report) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        let producer = Producer::start(config.clone(), metrics.clone(), Arc::new(on_report))?;
+        Self::start_in_bursts(config, metrics, move |reports| {
+            reports.for_each(|(tag, report)| on_report(tag, report));
+        })
+    }
+
+    /// As [`Appender::start`], with the reports of records that were handed over together (within
+    /// 50 us from one to the next, 300 us in all, at most 64) in one call. Where the log
+    /// acknowledges only a part of them, that part waits for the rest, at most 0.4 s.
+    ///
+    /// # Errors
+    /// As [`Appender::start`].
+    pub fn start_in_bursts(
+        config: &Config,
+        metrics: &Metrics,
+        on_reports: impl Fn(Reports<'_, T>) + Send + Sync + 'static,
+    ) -> Result<Self, Error> {
+        let producer = Producer::start(config.clone(), metrics.clone(), Arc::new(on_reports))?;
         Ok(Self {
             inner: Arc::new(Inner {
                 config: config.clone(),

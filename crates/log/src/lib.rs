@@ -10,6 +10,7 @@
 
 mod admin;
 mod appender;
+mod bursts;
 mod check;
 mod client;
 mod config;
@@ -26,7 +27,7 @@ mod resolve;
 mod slot;
 
 pub use admin::{TopicFacts, Watermarks, create_topic, topic_facts, watermarks};
-pub use appender::{Appended, Appender, Rejected, Report};
+pub use appender::{Appended, Appender, Rejected, Report, Reports};
 pub use check::check_positions;
 pub use config::{Config, ConsumerConfig, Misfit, SESSION_TIMEOUT_MAX};
 pub use consumer::{

@@ -21,9 +21,10 @@ use rdkafka::{
 use tokio::time::Instant;
 
 use crate::{
-    Appended, Config, Error, Metrics, Rejected, Report,
+    Appended, Config, Error, Metrics, Rejected, Report, Reports,
     admin::check_count,
     appender::Outstanding,
+    bursts::Bursts,
     client::{log_error, log_line},
 };
 
@@ -31,10 +32,12 @@ use crate::{
 /// Whole milliseconds and a tenth: rdkafka asks for what is left in whole ones, and in a poll to
 /// which nothing comes it would spin through what is left after them.
 const POLL: Duration = Duration::from_micros(400_100);
+/// Reports whose room is kept.
+const ROOM: usize = 256;
 /// How long a producer that is given up may take to report what it holds.
 const LAST_REPORTS: Duration = Duration::from_secs(1);
 
-type OnReport<T> = Arc<dyn Fn(T, Report) + Send + Sync>;
+type OnReports<T> = Arc<dyn Fn(Reports<'_, T>) + Send + Sync>;
 
 /// What rides along with a record.
 pub(crate) struct Tagged<T> {
@@ -55,11 +58,43 @@ impl<T> Tagged<T> {
     }
 }
 
+/// The reports that wait for those of the same burst. They are taken and handed on by one thread
+/// alone.
+struct Held<T> {
+    /// Also taken for the length of a hand-over: bursts have the order of the records in the
+    /// producer, and a report that comes before its record is in its burst waits.
+    bursts: Mutex<Bursts>,
+    reports: Mutex<Vec<(T, Report)>>,
+    outstanding: Outstanding,
+    on_reports: OnReports<T>,
+}
+
+impl<T> Held<T> {
+    fn take(&self, partition: i32, tag: T, report: Report) {
+        self.reports.lock().push((tag, report));
+        if self.bursts.lock().done(partition) {
+            self.hand_on();
+        }
+    }
+
+    fn hand_on(&self) {
+        // Not under the lock, and with its room given back: nobody else adds any meanwhile.
+        let mut reports = std::mem::take(&mut *self.reports.lock());
+        let count = reports.len() as u64;
+        if count > 0 {
+            (self.on_reports)(reports.drain(..));
+        }
+        reports.shrink_to(ROOM);
+        *self.reports.lock() = reports;
+        // After the callback: a flush that returns has seen every report.
+        self.outstanding.done(count);
+    }
+}
+
 struct Context<T: Send + 'static> {
     config: Config,
     metrics: Metrics,
-    outstanding: Arc<Outstanding>,
-    on_report: OnReport<T>,
+    held: Arc<Held<T>>,
 }
 
 impl<T: Send + 'static> ClientContext for Context<T> {
@@ -86,9 +121,10 @@ impl<T: Send + 'static> ProducerContext<NoCustomPartitioner> for Context<T> {
         });
         let waited = tagged.handed_over.elapsed();
         self.metrics.append_seconds.observe(waited.as_secs_f64());
-        (self.on_report)(tagged.tag, report);
-        // After the callback: a flush that returns has seen every report.
-        self.outstanding.done();
+        let partition = match result {
+            Ok(record) | Err((_, record)) => record.partition(),
+        };
+        self.held.take(partition, tagged.tag, report);
     }
 }
 
@@ -124,8 +160,7 @@ pub(crate) struct Producer<T: Send + 'static> {
 struct Shared<T: Send + 'static> {
     config: Config,
     metrics: Metrics,
-    outstanding: Arc<Outstanding>,
-    on_report: OnReport<T>,
+    held: Arc<Held<T>>,
     /// Written only when a producer is replaced, by the thread that serves its reports; read for
     /// the length of one `send`.
     current: RwLock<Arc<BaseProducer<Context<T>>>>,
@@ -136,15 +171,19 @@ impl<T: Send + 'static> Producer<T> {
     pub(crate) fn start(
         config: Config,
         metrics: Metrics,
-        on_report: OnReport<T>,
+        on_reports: OnReports<T>,
     ) -> Result<Self, Error> {
-        let outstanding = Arc::new(Outstanding::default());
-        let first = create(&config, &metrics, &outstanding, &on_report)?;
+        let held = Arc::new(Held {
+            bursts: Mutex::new(Bursts::new(config.partitions)),
+            reports: Mutex::default(),
+            outstanding: Outstanding::default(),
+            on_reports,
+        });
+        let first = create(&config, &metrics, &held)?;
         let shared = Arc::new(Shared {
             config,
             metrics,
-            outstanding,
-            on_report,
+            held,
             current: RwLock::new(Arc::new(first)),
             stop: AtomicBool::new(false),
         });
@@ -162,7 +201,7 @@ impl<T: Send + 'static> Producer<T> {
     }
 
     pub(crate) fn outstanding(&self) -> &Outstanding {
-        &self.shared.outstanding
+        &self.shared.held.outstanding
     }
 
     /// Never waits (but for the microseconds of a replacement).
@@ -173,16 +212,23 @@ impl<T: Send + 'static> Producer<T> {
         payload: &[u8],
         tagged: Tagged<T>,
     ) -> Result<(), (Tagged<T>, Rejected)> {
-        let record =
-            BaseRecord::with_opaque_to(&self.shared.config.topic, Box::new(Mutex::new(tagged)))
-                .partition(partition)
-                .key(key)
-                .payload(payload);
+        let (shared, handed_over) = (&self.shared, tagged.handed_over);
+        let record = BaseRecord::with_opaque_to(&shared.config.topic, Box::new(Mutex::new(tagged)))
+            .partition(partition)
+            .key(key)
+            .payload(payload);
         // Before the hand-over: the report may come before `send` returns.
-        self.shared.outstanding.add();
-        let sent = self.shared.current.read().send(record);
+        shared.held.outstanding.add();
+        let sent = {
+            let mut bursts = shared.held.bursts.lock();
+            let sent = shared.current.read().send(record);
+            if sent.is_ok() {
+                bursts.add(partition, handed_over);
+            }
+            sent
+        };
         sent.map_err(|(error, record)| {
-            self.shared.outstanding.done();
+            shared.held.outstanding.done(1);
             let rejected = match error {
                 KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Rejected::Full,
                 other => Rejected::Invalid(other.to_string()),
@@ -220,27 +266,24 @@ impl<T: Send + 'static> Shared<T> {
     fn run(&self) {
         while !self.stop.load(Ordering::Acquire) {
             self.current.read().poll(POLL);
-            let waiting = i64::try_from(self.outstanding.records()).unwrap_or(i64::MAX);
+            // A burst whose rest is late.
+            self.held.hand_on();
+            let waiting = i64::try_from(self.held.outstanding.records()).unwrap_or(i64::MAX);
             self.metrics.queue.set(waiting);
             let fatal = self.current.read().client().fatal_error();
             if let Some((code, reason)) = fatal {
                 self.replace(code, &reason);
             }
         }
-        give_up(&self.current.read());
+        give_up(&self.current.read(), &self.held);
     }
 
     /// Puts a new producer in the place of one that failed for good. Every record of the old one
     /// has its report before the new one takes its first, so the order of reports holds.
     fn replace(&self, code: RDKafkaErrorCode, reason: &str) {
         tracing::error!(kafka.code = ?code, "the log's producer failed for good and is replaced: {reason}");
-        give_up(&self.current.read());
-        match create(
-            &self.config,
-            &self.metrics,
-            &self.outstanding,
-            &self.on_report,
-        ) {
+        give_up(&self.current.read(), &self.held);
+        match create(&self.config, &self.metrics, &self.held) {
             Ok(new) => {
                 let old = std::mem::replace(&mut *self.current.write(), Arc::new(new));
                 drop(old);
@@ -255,14 +298,12 @@ impl<T: Send + 'static> Shared<T> {
 fn create<T: Send + 'static>(
     config: &Config,
     metrics: &Metrics,
-    outstanding: &Arc<Outstanding>,
-    on_report: &OnReport<T>,
+    held: &Arc<Held<T>>,
 ) -> Result<BaseProducer<Context<T>>, Error> {
     let context = Context {
         config: config.clone(),
         metrics: metrics.clone(),
-        outstanding: Arc::clone(outstanding),
-        on_report: Arc::clone(on_report),
+        held: Arc::clone(held),
     };
     Ok(BaseProducer::from_config_and_context(
         &config.producer(),
@@ -272,11 +313,12 @@ fn create<T: Send + 'static>(
 
 /// Serves the reports of all that the producer holds; what is in flight may be in the log, so
 /// these reports are `Unknown`.
-fn give_up<T: Send + 'static>(producer: &BaseProducer<Context<T>>) {
+fn give_up<T: Send + 'static>(producer: &BaseProducer<Context<T>>, held: &Held<T>) {
     producer.purge(PurgeConfig::default().queue().inflight());
     if let Err(error) = producer.flush(LAST_REPORTS) {
         tracing::warn!(%error, "a producer ended without all of its reports");
     }
+    held.hand_on();
 }
 
 #[cfg(test)]
@@ -304,5 +346,35 @@ mod tests {
         ] {
             assert!(matches!(at(offset, time), Report::Unknown(_)), "{offset}");
         }
+    }
+
+    #[test]
+    fn reports_of_a_burst_are_handed_on_together_or_when_the_rest_is_late() {
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let sink = Arc::clone(&calls);
+        let held = Held {
+            bursts: Mutex::new(Bursts::new(2)),
+            reports: Mutex::default(),
+            outstanding: Outstanding::default(),
+            on_reports: Arc::new(move |reports: Reports<'_, u32>| {
+                sink.lock()
+                    .push(reports.map(|(tag, _)| tag).collect::<Vec<_>>());
+            }),
+        };
+        let now = Instant::now();
+        for _ in 0..4 {
+            held.outstanding.add();
+            held.bursts.lock().add(1, now);
+        }
+        let report = |tag| held.take(1, tag, Report::Unknown(String::new()));
+        (1..=3).for_each(report);
+        assert_eq!(calls.lock().len(), 0);
+        assert_eq!(held.outstanding.records(), 4, "nobody has heard of them");
+        held.hand_on();
+        held.hand_on();
+        assert_eq!(held.outstanding.records(), 1);
+        report(4);
+        assert_eq!(*calls.lock(), [vec![1, 2, 3], vec![4]]);
+        assert_eq!(held.outstanding.records(), 0);
     }
 }
