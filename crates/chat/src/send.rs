@@ -133,7 +133,10 @@ fn frame(record: Record, appended: Appended) -> (BusChannel, Bytes) {
 
 /// Offers frames to the bus; never waits.
 pub(crate) fn publish_all(frames: Frames, bus: &Publisher, metrics: &Metrics) {
-    let count = frames.len();
+    let Some((first, _)) = frames.first() else {
+        return;
+    };
+    let (first, count) = (first.clone(), frames.len());
     let refused = || metrics.publish_refused.inc_by(count as u64);
     fail::fail_point!("chat::before_publish", |_| {
         refused();
@@ -142,7 +145,7 @@ pub(crate) fn publish_all(frames: Frames, bus: &Publisher, metrics: &Metrics) {
         // The records are in the log, so the senders' answer is still `ok`; the feeds find them by
         // the consumer's announcement.
         refused();
-        tracing::debug!(records = count, %error, "publish refused");
+        tracing::debug!(first = %first, records = count, %error, "publish refused");
     }
 }
 
