@@ -40,6 +40,15 @@ impl Apart {
     }
 }
 
+/// With a proxy before shard 1.
+fn behind_a_proxy(world: &World) -> anyhow::Result<(Proxy, Config)> {
+    let proxy = Proxy::start(world.env.postgres_addr())?;
+    let direct = world.env.postgres_addr().to_string();
+    let mut config = world.config.clone();
+    config.shard_urls[1] = config.shard_urls[1].replace(&direct, &proxy.addr().to_string());
+    Ok((proxy, config))
+}
+
 fn is_away<T>(result: &Result<T, Error>) -> bool {
     matches!(result, Err(Error::Shard { shard: 1, .. }))
 }
@@ -192,10 +201,7 @@ async fn shard_that_was_away_at_open_is_checked_before_it_is_used() -> anyhow::R
 #[tokio::test]
 async fn connection_cut_before_the_commit_leaves_nothing() -> anyhow::Result<()> {
     let world = World::new("cut").await?;
-    let proxy = Proxy::start(world.env.postgres_addr())?;
-    let direct = world.env.postgres_addr().to_string();
-    let mut config = world.config.clone();
-    config.shard_urls[1] = config.shard_urls[1].replace(&direct, &proxy.addr().to_string());
+    let (proxy, config) = behind_a_proxy(&world)?;
     let store = open(&config).await?;
     let channel = channels_of(1, 1)[0];
     for round in 0..10_u64 {
@@ -302,10 +308,7 @@ fn connections(registry: &Registry) -> (u32, u32) {
 #[tokio::test]
 async fn connections_that_break_under_load_leave_no_more_than_may_be() -> anyhow::Result<()> {
     let world = World::new("bounded").await?;
-    let proxy = Proxy::start(world.env.postgres_addr())?;
-    let direct = world.env.postgres_addr().to_string();
-    let mut config = world.config.clone();
-    config.shard_urls[1] = config.shard_urls[1].replace(&direct, &proxy.addr().to_string());
+    let (proxy, config) = behind_a_proxy(&world)?;
     let (metrics, mut registry) = (Metrics::default(), Registry::default());
     metrics.register(&mut registry);
     let store = Store::open(&config, &metrics).await?;
