@@ -15,6 +15,7 @@ use hubbub_protocol::{
 use hubbub_stack::{Direction, Port, Proxy, Redis};
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use tokio::{
+    sync::Notify,
     task::JoinSet,
     time::{Instant, timeout},
 };
@@ -229,11 +230,17 @@ async fn inspect_shows_what_is_live() -> anyhow::Result<()> {
     assert_eq!(seen, ["channel-C000000001 x", "channel-C000000001 y"]);
 
     let inspect = Inspect::connect(&server.redis.url()).await?;
-    let tail = inspect.tail("channel-*", |_, _| true);
+    let shown = Notify::new();
+    let tail = inspect.tail("channel-*", |_, _| {
+        shown.notify_one();
+        true
+    });
     let (tailed, ()) = tokio::join!(timeout(LONG, tail), async {
         while publish(&publisher, &channel(1), "x").await < 2 {
             tokio::task::yield_now().await;
         }
+        // Two receivers is what Redis says; the tail's own answer may still be under way.
+        shown.notified().await;
         server.redis.kill().await;
     });
     assert!(matches!(tailed, Ok(Err(Error::Disconnected))), "{tailed:?}");
