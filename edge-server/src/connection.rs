@@ -3,33 +3,39 @@
 //! A task and a guard. The task reads requests and answers them; deliveries are written by the
 //! fan-out itself (`socket.rs`), so this task sleeps while its client only listens.
 
+mod checks;
+mod closing;
 mod people;
 mod sends;
 
-use std::{collections::VecDeque, net::SocketAddr, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt};
 use hubbub_chat::{Error as ChatError, MessageChange, Permit};
 use hubbub_protocol::{
     ChannelId, ClientFrame, CloseCode, ErrorBody, ErrorCode, Hello, MessageReply, Outcome,
-    RequestId, SendMessage, Seq, ServerFrame, UserId, limits, reply_error, reply_ok,
+    RequestId, SendMessage, ServerFrame, UserId, limits, reply_error, reply_ok,
 };
 use serde::Serialize;
-use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         self, Message,
-        error::{CapacityError, ProtocolError},
-        protocol::{CloseFrame, Role, WebSocketConfig},
+        protocol::{Role, WebSocketConfig},
     },
 };
 
-use self::{people::Slow, sends::Sends};
+pub(crate) use self::closing::LONGEST_CLOSE;
+use self::{
+    checks::{CheckFuture, Then},
+    closing::{End, end_of},
+    people::Slow,
+    sends::Sends,
+};
 use crate::{
     Edge, drain,
     handshake::{Accepted, Identity},
-    hub::{JoinRequest, Registration, connection_id},
+    hub::{Registration, connection_id},
     rate::{Bucket, Strikes},
     socket::{Flushed, Socket, WireStream},
 };
@@ -39,63 +45,6 @@ use crate::{
 const SENDS_IN_FLIGHT: usize = 32;
 /// Messages of the client that are taken up before what they were answered is written.
 const MESSAGES_A_TURN: usize = 64;
-/// For the answers to what is in flight, a close frame, and what waits before it.
-const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
-/// For the close frame, where the answers took all of that time.
-const LAST_WRITE: Duration = Duration::from_millis(250);
-/// How long a socket stays registered once it is told to close.
-pub(crate) const LONGEST_CLOSE: Duration = CLOSE_DEADLINE.saturating_add(LAST_WRITE);
-/// For the client's own close frame after ours (RFC 6455, 7.1.1).
-const LINGER: Duration = Duration::from_secs(1);
-
-type CheckFuture = Pin<Box<dyn Future<Output = Checked> + Send>>;
-
-/// What was asked of the store on behalf of a request. One at a time, so that the requests of a
-/// socket take effect in the order in which they came.
-struct Checked {
-    id: Option<RequestId>,
-    then: Then,
-    permit: Result<Permit, ChatError>,
-    /// The hub's count of evictions before the question: a later one asks again.
-    evictions: u64,
-}
-
-enum Then {
-    Join {
-        channel: ChannelId,
-        since: Option<Seq>,
-        ordered: bool,
-    },
-    Send(SendMessage),
-    /// Show that the user types there.
-    Typing(ChannelId),
-}
-
-/// How a connection came to its end.
-struct End {
-    code: CloseCode,
-    reason: String,
-    /// Whether the client can still be told.
-    tell: bool,
-}
-
-impl End {
-    fn tell(code: CloseCode, reason: impl Into<String>) -> Self {
-        Self {
-            code,
-            reason: reason.into(),
-            tell: true,
-        }
-    }
-
-    fn gone(reason: impl Into<String>) -> Self {
-        Self {
-            code: CloseCode::Normal,
-            reason: reason.into(),
-            tell: false,
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Figures {
@@ -432,99 +381,6 @@ impl Connection {
         None
     }
 
-    /// Whether the user is a member is asked of the primary; the request goes on in
-    /// [`Self::after_check`].
-    fn ask_store(&mut self, id: Option<RequestId>, channel: ChannelId, then: Then) {
-        let (edge, user) = (Arc::clone(&self.edge), self.identity.user);
-        let evictions = edge.hub.evictions();
-        self.check = Some(
-            async move {
-                let permit = edge.chat.permit(channel, user).await;
-                Checked {
-                    id,
-                    then,
-                    permit,
-                    evictions,
-                }
-            }
-            .boxed(),
-        );
-    }
-
-    fn after_check(&mut self, checked: Checked) {
-        // A lease that has lapsed counts as an eviction, so that it is asked again below.
-        self.edge.check_lease();
-        let Checked {
-            id,
-            then,
-            permit,
-            evictions,
-        } = checked;
-        let permit = match permit {
-            Ok(permit) => permit,
-            Err(error) => {
-                let send = matches!(then, Then::Send(_));
-                let mut body = error.body();
-                if send && body.outcome.is_none() {
-                    body = body.outcome(Outcome::Rejected);
-                }
-                self.fail(id, &body);
-                return;
-            }
-        };
-        match then {
-            Then::Join {
-                channel,
-                since,
-                ordered,
-            } => {
-                let request = JoinRequest {
-                    channel,
-                    since,
-                    ordered,
-                    id: id.clone(),
-                    evictions,
-                    by_edge: None,
-                };
-                if let Err(stale) = self.edge.join(self.socket.id, request) {
-                    match stale {
-                        crate::hub::JoinRefused::Evicted => {
-                            self.ask_store(
-                                id,
-                                channel,
-                                Then::Join {
-                                    channel,
-                                    since,
-                                    ordered,
-                                },
-                            );
-                        }
-                        crate::hub::JoinRefused::Gone => {}
-                    }
-                }
-            }
-            Then::Send(send) => {
-                let (edge, channel) = (Arc::clone(&self.edge), send.channel);
-                edge.hub.vouch(channel, permit.user(), evictions);
-                let posted = edge
-                    .hub
-                    .unless_evicted(evictions, send, |send| edge.chat.post(permit, send));
-                match posted {
-                    Ok(posting) => {
-                        if let Some(end) = self.on_posting(id, posting) {
-                            self.socket.request_close(end.code, &end.reason);
-                        }
-                    }
-                    // The eviction may have been this user's: ask again.
-                    Err(send) => self.ask_store(id, channel, Then::Send(send)),
-                }
-            }
-            Then::Typing(channel) => {
-                self.on_typing_member(id, channel, evictions);
-            }
-        }
-    }
-
     fn on_send(&mut self, id: Option<RequestId>, send: SendMessage) -> Option<End> {
         self.figures.sends = self.figures.sends.saturating_add(1);
         let user: UserId = self.identity.user;
@@ -595,61 +451,6 @@ impl Connection {
             self.socket.push_text(&reply_error(Some(&id), error));
         }
     }
-
-    /// Says why, after the answers to what is still in flight, and closes.
-    ///
-    /// The socket stays registered until everything is written: an eviction in that time still
-    /// finds what is queued for it.
-    async fn close(
-        &mut self,
-        ws: &mut WebSocketStream<WireStream>,
-        end: &End,
-        registration: Registration,
-    ) {
-        let answers = async {
-            if let Some(check) = self.check.take() {
-                let checked = check.await;
-                let error = ErrorBody::new(ErrorCode::Draining, "this connection ends: come back");
-                self.fail(checked.id, &error.outcome(Outcome::Rejected));
-            }
-            self.refuse_slow();
-            while !self.sends.is_empty() {
-                let (id, result) = self.sends.next().await;
-                self.answer_send(id, result);
-            }
-        };
-        let end_at = Instant::now() + CLOSE_DEADLINE;
-        if timeout_at(end_at, answers).await.is_err() {
-            tracing::debug!(
-                connection.id = self.socket.id.0,
-                "closed before the log answered"
-            );
-        }
-        let frame = CloseFrame {
-            code: end.code.code().into(),
-            reason: end.reason.as_str().into(),
-        };
-        // Into the outbox; an error means that the stream has ended by itself.
-        ws.close(Some(frame)).await.ok();
-        let written = async {
-            while self.edge.flush(&self.socket) == Flushed::Blocked {
-                if self.socket.writable().await.is_err() {
-                    break;
-                }
-            }
-        };
-        let write_until = end_at.max(Instant::now() + LAST_WRITE);
-        let written = timeout_at(write_until, written).await.is_ok();
-        drop(registration);
-        if written {
-            let answered = async {
-                while let Some(Ok(_)) = ws.next().await {}
-                // After an error the stream gives nothing more, though the client may still send.
-                self.socket.finish().await;
-            };
-            timeout(LINGER, answered).await.ok();
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -658,23 +459,4 @@ struct Empty {}
 #[derive(Serialize)]
 struct OfChannel {
     channel: ChannelId,
-}
-
-/// What a failed read means for the client (RFC 6455, 7.4.1).
-fn end_of(error: &tungstenite::Error) -> End {
-    match error {
-        tungstenite::Error::Capacity(CapacityError::MessageTooLong { .. }) => End::tell(
-            CloseCode::TooBig,
-            format!("a message has at most {} bytes", limits::FRAME_BYTES),
-        ),
-        tungstenite::Error::Utf8(_) => End::tell(CloseCode::Invalid, "text is not UTF-8"),
-        tungstenite::Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => {
-            End::gone("connection lost")
-        }
-        tungstenite::Error::Protocol(error) => End::tell(CloseCode::Protocol, error.to_string()),
-        tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed => {
-            End::gone("closed by the client")
-        }
-        _ => End::gone("connection lost"),
-    }
 }
