@@ -232,8 +232,11 @@ impl Load {
     }
 
     /// Closes all sockets.
-    pub async fn end(self) {
-        self.program.end().await;
+    ///
+    /// # Errors
+    /// When the client had ended by itself: what was measured meanwhile had no sockets.
+    pub async fn end(self) -> Result<()> {
+        self.program.end().await
     }
 }
 

@@ -108,12 +108,21 @@ impl Side {
     }
 
     /// Ends the client, then the server.
-    pub async fn end(self) {
-        self.load.end().await;
+    ///
+    /// # Errors
+    /// When one of them had ended by itself, but for another server that has failed and its client.
+    pub async fn end(self) -> Result<()> {
+        let ended = self.load.end().await;
         match self.keep {
-            Keep::Nothing => {}
-            Keep::Floor(program) => program.end().await,
-            Keep::Peer(running) => running.stop().await,
+            Keep::Nothing => ended,
+            Keep::Floor(program) => {
+                program.end().await?;
+                ended
+            }
+            Keep::Peer(running) => {
+                running.stop().await;
+                if self.failed.is_some() { Ok(()) } else { ended }
+            }
         }
     }
 }

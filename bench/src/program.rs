@@ -103,12 +103,28 @@ impl Program {
     }
 
     /// Closes its input and waits for its end; kills it if that takes too long.
-    pub async fn end(mut self) {
+    ///
+    /// # Errors
+    /// When it had ended by itself: what was measured meanwhile was measured without it.
+    pub async fn end(mut self) -> Result<()> {
+        if let Some(status) = self.child.try_wait()? {
+            let mut said = None;
+            while let Some(line) = self.output.next_line().await? {
+                said = Some(line);
+            }
+            bail!(
+                "{} had ended by itself ({status}): {}{}",
+                self.name,
+                said.as_deref().unwrap_or("without a word"),
+                self.last_words()
+            );
+        }
         drop(self.input.take());
         if timeout(END, self.child.wait()).await.is_err() {
             // An error means that it has ended just now.
             self.child.kill().await.ok();
         }
+        Ok(())
     }
 
     fn last_words(&self) -> String {

@@ -39,7 +39,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         let load = connect(bench, &format!("{slow}-slow"), channels, brisk, slow).await?;
         rows.extend(Box::pin(scene.play(bench, &mut without, load, rounds)).await?);
     }
-    without.end().await;
+    without.end().await?;
     Ok(rows)
 }
 
@@ -112,7 +112,7 @@ impl Scene<'_> {
             ));
         }
         let reads = reads().await? - reads_before;
-        with.end().await;
+        with.end().await?;
         let workload = format!(
             "{} of {} sockets read 1 KB/s, the channel has 1 MB/s for {} s",
             self.slow,

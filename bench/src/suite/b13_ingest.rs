@@ -57,7 +57,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         .compared("epoll-echo", &samples[0], &samples[1])
         .target(Target::AtLeast(0.9));
     for side in sides {
-        side.end().await;
+        side.end().await?;
     }
     Ok(vec![row])
 }

@@ -70,7 +70,7 @@ async fn pairs(bench: &mut Bench, senders: usize) -> Result<Vec<Row>> {
     one.redis = vec![redis_alone; rounds];
     one.client = vec![client_alone; rounds];
     for program in [ours, floor, single] {
-        program.end().await;
+        program.end().await?;
     }
     let workload = format!("{senders} senders, {PAYLOAD} B, nobody listens");
     let redis_row = || {

@@ -87,7 +87,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
             .target(Target::AtLeast(20.0)),
     ];
     for side in sides {
-        side.end().await;
+        side.end().await?;
     }
     Ok(rows)
 }

@@ -56,8 +56,8 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
     let whose = [url_family[0], Whose::Process(one_row.pid()?)];
     let (_, seconds) = copied(&mut one_row, &whose).await?;
     let one_by_one = single as f64 / seconds;
-    copy.end().await;
-    one_row.end().await;
+    copy.end().await?;
+    one_row.end().await?;
     let workload = format!("{records} records of {TEXT} B in {channels} channels, 2 shards");
     let rounds = ours.len();
     Ok(vec![

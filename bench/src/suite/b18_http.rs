@@ -82,7 +82,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         (Err(verdict), _) => rows.push(row().without(name, verdict)),
         (Ok(_), None) => {}
     }
-    program.end().await;
+    program.end().await?;
     Ok(rows)
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         );
     }
     for side in sides {
-        side.end().await;
+        side.end().await?;
     }
     Ok(rows)
 }

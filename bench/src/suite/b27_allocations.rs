@@ -75,9 +75,9 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         found.push((delivery.max(0.0), of_one - delivery, of_sender));
     }
     for load in loads {
-        load.end().await;
+        load.end().await?;
     }
-    edge.end().await;
+    edge.end().await?;
     let values = |pick: fn(&(f64, f64, f64)) -> f64| found.iter().map(pick).collect::<Vec<_>>();
     let workload = format!("channels with 1 and {many} sockets, bursts of {BURST}");
     let row = |metric: &str| {

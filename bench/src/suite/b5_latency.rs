@@ -117,7 +117,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
     }
     rows.extend(missing);
     for side in sides {
-        side.end().await;
+        side.end().await?;
     }
     Ok(rows)
 }

@@ -46,7 +46,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         let (joins, channels) = if few { (1, 1) } else { (JOINS, channels) };
         let target = peered.target(channels);
         let (bytes, load) = a_socket(bench, peer.name(), &target, &pids, sockets, joins).await?;
-        load.end().await;
+        load.end().await?;
         let version = peered.running.version.clone();
         peered.running.stop().await;
         rows.push(
@@ -78,7 +78,7 @@ async fn edge(
         let mut target = town.target(channels.clone());
         target.tokens = Some(tokens.clone());
         let (bytes, load) = a_socket(bench, "edge", &target, &pids, sockets, JOINS).await?;
-        load.end().await;
+        load.end().await?;
         bench.say(&format!("edge {bytes:.0} bytes a socket"));
         found.push(bytes);
     }
@@ -92,8 +92,8 @@ async fn floor(bench: &Bench, sockets: usize, channels: usize, rounds: usize) ->
         let pids = [program.pid()?];
         let target = Address::raw(&event, channels)?;
         let (bytes, load) = a_socket(bench, "idle", &target, &pids, sockets, JOINS).await?;
-        load.end().await;
-        program.end().await;
+        load.end().await?;
+        program.end().await?;
         bench.say(&format!("idle {bytes:.0} bytes a socket"));
         found.push(bytes);
     }

@@ -42,7 +42,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         delivered += load.round("").await?.delivered;
         sleep(rest).await;
         after.push(memory::now(&pids)? as f64);
-        load.end().await;
+        load.end().await?;
     }
     let workload = format!(
         "64 KB to each of {sockets} sockets, {} s later",

@@ -51,9 +51,9 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
         Ok(us / window.as_secs_f64() / sockets as f64)
     };
     let (ours, theirs) = (a_socket(&meters.0)?, a_socket(&meters.1)?);
-    load.end().await;
-    floor_load.end().await;
-    program.end().await;
+    load.end().await?;
+    floor_load.end().await?;
+    program.end().await?;
     let town = bench.running();
     town.receiving().unset_env("HUBBUB_SOCKET_HEARTBEAT_MS");
     town.receiving().restart().await?;

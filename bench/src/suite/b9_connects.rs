@@ -65,8 +65,8 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
     }
     rows.extend(missing);
     for side in sides {
-        side.end().await;
+        side.end().await?;
     }
-    keeper.end().await;
+    keeper.end().await?;
     Ok(rows)
 }

@@ -95,7 +95,7 @@ pub(super) async fn run(bench: &mut Bench, plan: &Plan<'_>) -> Result<Vec<Row>> 
     }
     rows.extend(missing);
     for side in sides {
-        side.end().await;
+        side.end().await?;
     }
     Ok(rows)
 }

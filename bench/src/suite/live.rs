@@ -84,7 +84,7 @@ pub(super) async fn run(bench: &mut Bench) -> Result<Vec<Row>> {
     watched.counts(sockets, channels).await?;
     rows.push(watched.silence(&crowd, &mut load, rate, window).await?);
     rows.extend(who::run(bench, ids[0], sockets / channels, &token).await?);
-    load.end().await;
+    load.end().await?;
     bench.leave_town().await;
     Ok(rows)
 }

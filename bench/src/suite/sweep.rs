@@ -1,20 +1,21 @@
 //! The sweep: what an edge and its shards use while 10, 10,000 and 100,000 feeds are open, with
-//! nothing said, and with 100 messages a second in ten of them. It must follow the change, not
-//! the number of feeds.
+//! nothing said, and with 100 messages a second in ten more. It must follow the change, not the
+//! number of feeds.
 
 use super::Bench;
-use crate::client::{Channels, words};
+use crate::client::words;
 use crate::pair::Spread;
 use crate::process::{Meter, Whose};
 use crate::results::{Row, Target};
 use crate::town::{pid, process};
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use std::time::Duration;
 use tokio::time::sleep;
 
 /// As many as a socket may join.
 const JOINS: usize = 1_000;
-/// Of those feeds something is said in so many.
+/// Beside those feeds there are so many in which something is said: a client that listens takes
+/// nothing from others.
 const BUSY: usize = 10;
 const RATE: usize = 100;
 
@@ -63,7 +64,9 @@ async fn with_feeds(bench: &mut Bench, feeds: usize) -> Result<[Used; 2]> {
     let cores = bench.cores;
     let window = Duration::from_secs(bench.pick(8, 5, 1));
     let rounds = bench.pick(3, 2, 1);
-    let (_, channels) = bench.town().await?.channels(feeds).await?;
+    let settle = Duration::from_secs(bench.pick(10, 10, 1));
+    let (_, quiet) = bench.town().await?.channels(feeds).await?;
+    let (_, loud) = bench.town().await?.channels(BUSY).await?;
     let town = bench.running();
     town.receiving().restart().await?;
     town.pin(cores, &[town.receiving()])?;
@@ -74,7 +77,6 @@ async fn with_feeds(bench: &mut Bench, feeds: usize) -> Result<[Used; 2]> {
     ];
     let sockets = feeds.div_ceil(JOINS);
     let joins = feeds.min(JOINS);
-    let target = town.target(channels.clone());
     let more = words(&[
         "--sockets",
         &sockets.to_string(),
@@ -82,13 +84,8 @@ async fn with_feeds(bench: &mut Bench, feeds: usize) -> Result<[Used; 2]> {
         &joins.to_string(),
     ]);
     let open = bench
-        .client(&format!("feeds-{feeds}"), &target, &more)
+        .client(&format!("feeds-{feeds}"), &town.target(quiet), &more)
         .await?;
-    let busy = match channels {
-        Channels::File(path, _) => Channels::File(path, BUSY),
-        Channels::Any(_) => Channels::Any(BUSY),
-    };
-    let target = town.target(busy);
     let more = words(&[
         "--sockets",
         "1",
@@ -100,9 +97,11 @@ async fn with_feeds(bench: &mut Bench, feeds: usize) -> Result<[Used; 2]> {
         "1",
     ]);
     let mut talk = bench
-        .client(&format!("talk-{feeds}"), &target, &more)
+        .client(&format!("talk-{feeds}"), &town.target(loud), &more)
         .await?;
     talk.round("").await?;
+    // What a join leaves to be done, its deadline among it, is no part of an idle second.
+    sleep(settle).await;
     let mut found = [Used::default(), Used::default()];
     for _ in 0..rounds {
         for (n, used) in found.iter_mut().enumerate() {
@@ -124,7 +123,14 @@ async fn with_feeds(bench: &mut Bench, feeds: usize) -> Result<[Used; 2]> {
             found.each_ref().map(|u| &u.edge)
         ));
     }
-    talk.end().await;
-    open.end().await;
+    let there = town
+        .counter(town.receiving(), "hubbub_edge_channels", "")
+        .await?;
+    ensure!(
+        there == (feeds + BUSY) as f64,
+        "{there} feeds are open, of {feeds} and {BUSY}"
+    );
+    talk.end().await?;
+    open.end().await?;
     Ok(found)
 }
