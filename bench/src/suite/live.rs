@@ -204,13 +204,10 @@ impl Watched<'_> {
         stream.until("picture of all sockets", whole).await?;
         let (mut rows, mut connections) = (0, 0);
         while rows < channels {
-            let path = format!("/api/connections?offset={rows}&limit={PAGE}");
-            let page = http::get(self.front, &path, self.token).await?;
-            let page: ConnectionsPage = serde_json::from_str(&page).context("a page of rows")?;
+            let page = self.page(rows).await?;
             ensure!(
-                page.complete && page.total == channels as u64 && !page.items.is_empty(),
-                "complete: {}, {} of {channels} channels",
-                page.complete,
+                page.total == channels as u64 && !page.items.is_empty(),
+                "{} of {channels} channels",
                 page.total
             );
             rows += page.items.len();
@@ -222,6 +219,21 @@ impl Watched<'_> {
         );
         drop(stream);
         self.until_quiet().await
+    }
+
+    /// A page of rows. A server where nobody looks begins to watch with the first question, and
+    /// shows what it has when a pod is late.
+    async fn page(&self, offset: usize) -> Result<ConnectionsPage> {
+        let path = format!("/api/connections?offset={offset}&limit={PAGE}");
+        let begun = Instant::now();
+        loop {
+            let page = http::get(self.front, &path, self.token).await?;
+            let page: ConnectionsPage = serde_json::from_str(&page).context("a page of rows")?;
+            if page.complete {
+                return Ok(page);
+            }
+            ensure!(begun.elapsed() < QUIET, "a page is not complete");
+        }
     }
 
     /// People talk, and nobody looks.
