@@ -14,7 +14,7 @@ use hubbub_protocol::{
     ChannelId,
     events::{DashboardSnapshot, PodStanding, RowId},
 };
-use hubbub_stack::Proxy;
+use hubbub_stack::{Proxy, Service};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tokio::{
     sync::watch,
@@ -163,13 +163,15 @@ impl QuietPoint<'_> {
         Ok(answered.then_some(client))
     }
 
-    /// Waits until `looker` is shown what there is, at most [`SHOWN`], and records both.
+    /// Waits until `looker` is shown what there is, at most [`SHOWN`], and records both. What there
+    /// is takes a while to ask for: the last look is begun, not ended, at that time.
     async fn compare(&self, api: usize, mut looker: Looker) -> Result<()> {
         let end = Instant::now() + SHOWN;
         loop {
+            let is_last = Instant::now() >= end;
             let there = self.load().await?;
             let shown = looker.load(&self.channels);
-            if there == shown || Instant::now() >= end {
+            if there == shown || is_last {
                 self.recorder.record(Event::Looked {
                     server: self.system.stack().api(api).name(),
                     there,
@@ -213,13 +215,25 @@ impl QuietPoint<'_> {
             if edge.pid().is_none() {
                 continue;
             }
-            let page = self.sampler.metrics(edge.ops_addr()).await;
-            let page = page.with_context(|| format!("{} shows no metrics", edge.name()))?;
+            let page = self.page(edge).await?;
             let found = page.iter().find(|(name, _)| name == series);
             let (_, value) = found.with_context(|| format!("no {series}"))?;
             figures.push((edge.name(), value.round() as u64));
         }
         Ok(figures)
+    }
+
+    /// The metrics of a pod. One that is late once is asked again.
+    async fn page(&self, edge: &Service) -> Result<Vec<(String, f64)>> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(page) = self.sampler.metrics(edge.ops_addr()).await {
+                return Ok(page);
+            }
+            let name = edge.name();
+            anyhow::ensure!(Instant::now() < end, "{name} shows no metrics");
+            sleep(AGAIN).await;
+        }
     }
 
     /// Waits until every pod has so many watchers or fewer, at most [`SHOWN`]; how many each has.

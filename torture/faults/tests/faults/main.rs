@@ -69,7 +69,7 @@ async fn cheap_kinds_bite_and_heal() -> anyhow::Result<()> {
     let all = party.services();
     // The edges take turns, so that the one that is hit has everybody's sockets.
     let faults = timeline(&[
-        (0, EdgeFreeze, "edge-1", 2_500),
+        (0, EdgeFreeze, "edge-1", 3_500),
         (0, PoisonRecord, "kafka", 300),
         (300, HaproxyReload, "haproxy-1", 300),
         (800, PubsubKill, "redis", 300),

@@ -14,7 +14,7 @@ use hubbub_client::{
     Client, Config, Event as Heard, Http, JoinOptions, TokenSource, Wire, WireEvent,
 };
 use hubbub_faults::{Ground, Seen};
-use hubbub_protocol::{Body, ChannelId, UserId};
+use hubbub_protocol::{Body, ChannelId, UserId, http::NewChannel};
 use hubbub_stack::{Options, Stack};
 use parking_lot::Mutex;
 use tokio::{
@@ -26,6 +26,8 @@ use tokio::{
 const READERS: [&str; 7] = [
     "Mary", "Mike", "Frank", "Sonia", "Charlie", "Rowan", "Victoria",
 ];
+/// Channels in which nobody listens.
+const BESIDE: usize = 12;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(crate) struct Party {
@@ -68,6 +70,15 @@ impl Party {
             TokenSource::Fixed(token(&secret, "John")?),
         )?;
         let channel = http.channel_by_name("Maths").await?.context("no Maths")?.id;
+        // Each consumer has some of them, whichever of the partitions came to it.
+        let mut beside = Vec::new();
+        for n in 0..BESIDE {
+            let new = NewChannel {
+                name: format!("beside {n}"),
+                kind: None,
+            };
+            beside.push(http.create_channel(&new).await?.id);
+        }
         let seen = Arc::new(Seen::default());
         let (heard, _) = broadcast::channel(1_024);
         let mut tasks = JoinSet::new();
@@ -104,7 +115,7 @@ impl Party {
         }
         let writer = readers.remove(0);
         let (burst, slow) = watch::channel(Vec::new());
-        tasks.spawn(talk(writer.clone(), channel, slow));
+        tasks.spawn(talk(writer.clone(), channel, beside, slow));
         let ground = Ground {
             stack,
             clients,
@@ -179,9 +190,14 @@ fn token(secret: &[u8], user: &str) -> Result<String> {
 }
 
 /// About fifty short messages a second; a hundred long ones while somebody is slow.
-async fn talk(writer: Client, channel: ChannelId, slow: watch::Receiver<Vec<String>>) {
+async fn talk(
+    writer: Client,
+    channel: ChannelId,
+    beside: Vec<ChannelId>,
+    slow: watch::Receiver<Vec<String>>,
+) {
     let long = "x".repeat(2_000);
-    for n in 0_u64.. {
+    for n in 0_usize.. {
         let burst = !slow.borrow().is_empty();
         let text = if burst {
             format!("{n} {long}")
@@ -190,6 +206,8 @@ async fn talk(writer: Client, channel: ChannelId, slow: watch::Receiver<Vec<Stri
         };
         // What is refused, because too much waits already, is not said.
         writer.send(channel, text).map(drop).ok();
+        let other = beside[n % beside.len()];
+        writer.send(other, format!("aside {n}")).map(drop).ok();
         sleep(Duration::from_millis(if burst { 8 } else { 20 })).await;
     }
 }
