@@ -49,7 +49,7 @@ use bytes::Bytes;
 use hubbub_bus::{
     Asker, Inbox, LEASE, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask,
 };
-use hubbub_chat::Chat;
+use hubbub_chat::{Chat, Questions};
 use hubbub_protocol::{BusChannel, ChannelId, CloseCode, PodId, UserId};
 use hubbub_service::{Lifecycle, OnError, Ops, Readiness, token::Verifier};
 use hubbub_store::Store;
@@ -103,6 +103,8 @@ pub(crate) struct Edge {
     pub(crate) unregistered: Notify,
     lifecycle: Lifecycle,
     subjects: Mutex<LruCache<String, UserId>>,
+    /// Whose subjects the others are.
+    questions: Questions<String, UserId>,
     started: Instant,
     /// Until when the lease is ours, milliseconds of this edge's clock.
     lease_until_ms: AtomicU64,
@@ -145,20 +147,26 @@ impl Edge {
     pub(crate) async fn user_of_subject(
         &self,
         subject: &str,
-    ) -> Result<Option<UserId>, hubbub_store::Error> {
+    ) -> Result<Option<UserId>, Arc<hubbub_store::Error>> {
         if let Some(user) = self.subjects.lock().get(subject) {
             return Ok(Some(*user));
         }
-        let found = match self.store.user_by_subject(subject).await? {
+        let answer = self
+            .questions
+            .ask(subject.to_owned(), |asked| async move {
+                self.store.users_by_subject(&asked).await
+            })
+            .await?;
+        let found = match answer.found {
             None if self.config.provision_users => {
-                Some(self.store.provision_user(subject, subject).await?)
+                Some(self.store.provision_user(subject, subject).await?.id)
             }
             found => found,
         };
-        Ok(found.map(|user| {
-            self.subjects.lock().put(subject.to_owned(), user.id);
-            user.id
-        }))
+        if let Some(user) = found {
+            self.subjects.lock().put(subject.to_owned(), user);
+        }
+        Ok(found)
     }
 
     /// Begins a join whose membership was checked.
@@ -439,6 +447,7 @@ impl Pod {
             unregistered: Notify::new(),
             lifecycle: lifecycle.clone(),
             subjects: Mutex::new(LruCache::new(SUBJECTS)),
+            questions: Questions::default(),
             started: Instant::now(),
             lease_until_ms: AtomicU64::new(0),
             lease_ends_ms: AtomicU64::new(u64::MAX),

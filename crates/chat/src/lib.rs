@@ -29,7 +29,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use hubbub_bus::Publisher;
 use hubbub_log::Appender;
-use hubbub_protocol::UserId;
+use hubbub_protocol::{ChannelId, UserId};
 use hubbub_store::Store;
 
 pub use change::{Allowed, MessageChange, STORED_WITHIN};
@@ -38,10 +38,10 @@ pub use marks::receipt_of;
 pub use metrics::Metrics;
 pub use people::ASK_DEADLINE;
 pub use permit::Permit;
+pub use questions::{Answer, Found, Questions};
 pub use rate::{Rate, RateLimiter};
 pub use send::Posting;
 
-use questions::Questions;
 use send::Pending;
 
 /// The sender's deadline: after it the answer is [`Error::Unknown`]. The log's own delivery timeout
@@ -86,7 +86,7 @@ struct Inner {
     appender: Appender<Pending>,
     marks: Appender<marks::Waits>,
     sends: RateLimiter<UserId>,
-    questions: Questions,
+    questions: Questions<(ChannelId, UserId), ()>,
     metrics: Metrics,
     /// Planted mistakes M1 and M15.
     #[cfg(feature = "mutants")]
@@ -139,7 +139,7 @@ impl Chat {
                     },
                     RATED_USERS,
                 ),
-                questions: Questions::new(),
+                questions: Questions::default(),
                 metrics: metrics.clone(),
                 #[cfg(feature = "mutants")]
                 guesses,

@@ -62,7 +62,7 @@ impl Chat {
                 store.members_among(&asked).await
             });
         let answer = answer.await.map_err(Error::Members)?;
-        if !answer.is_member {
+        if answer.found.is_none() {
             return Err(Error::ChannelNotFound);
         }
         Ok(Permit {

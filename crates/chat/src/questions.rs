@@ -1,12 +1,13 @@
-//! Who is a member, asked by many at once and answered in few statements.
+//! Questions to the store that many have at once, answered in few statements: who is a member,
+//! whose subject it is. A pod that comes back is asked by everybody in the same second.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fmt,
+    hash::Hash,
     sync::Arc,
 };
 
-use hubbub_protocol::{ChannelId, UserId};
 use hubbub_store::Error;
 use parking_lot::Mutex;
 use tokio::{
@@ -19,36 +20,73 @@ const TURNS: usize = 2;
 /// Questions in one statement: some milliseconds of the database.
 const BATCH: usize = 1_024;
 
-type Pair = (ChannelId, UserId);
+/// What a statement found of the keys that it was asked for.
+pub trait Found<K> {
+    /// What there is to know of a key.
+    type Value;
 
-/// What the primary said of one pair.
+    /// What was found of a key; `None`: nothing.
+    fn of(&self, key: &K) -> Option<Self::Value>;
+}
+
+impl<K: Eq + Hash> Found<K> for HashSet<K> {
+    type Value = ();
+
+    fn of(&self, key: &K) -> Option<()> {
+        self.contains(key).then_some(())
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Found<K> for HashMap<K, V> {
+    type Value = V;
+
+    fn of(&self, key: &K) -> Option<V> {
+        self.get(key).cloned()
+    }
+}
+
+/// What the primary said of one key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Answer {
-    pub(crate) is_member: bool,
+pub struct Answer<V> {
+    /// `None`: there is nothing.
+    pub found: Option<V>,
     /// Before the statement.
-    pub(crate) as_of: Instant,
+    pub as_of: Instant,
 }
 
-struct Waiting {
+type Told<V> = Result<Answer<V>, Arc<Error>>;
+
+struct Waiting<K, V> {
     ticket: u64,
-    pair: Pair,
-    answer: oneshot::Sender<Result<Answer, Arc<Error>>>,
+    key: K,
+    answer: oneshot::Sender<Told<V>>,
 }
 
-#[derive(Default)]
-struct Queue {
+struct Queue<K, V> {
     /// Ascending by ticket; taken from the front alone. As long as there are callers.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting<K, V>>,
     tickets: u64,
 }
 
 /// The questions that wait for a turn. There is no task: one of those who wait asks for all.
-pub(crate) struct Questions {
-    queue: Mutex<Queue>,
+pub struct Questions<K, V> {
+    queue: Mutex<Queue<K, V>>,
     turns: Semaphore,
 }
 
-impl fmt::Debug for Questions {
+impl<K, V> Default for Questions<K, V> {
+    fn default() -> Self {
+        Self {
+            queue: Mutex::new(Queue {
+                waiting: VecDeque::new(),
+                tickets: 0,
+            }),
+            turns: Semaphore::new(TURNS),
+        }
+    }
+}
+
+impl<K, V> fmt::Debug for Questions<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Questions")
             .field("waiting", &self.queue.lock().waiting.len())
@@ -56,25 +94,16 @@ impl fmt::Debug for Questions {
     }
 }
 
-impl Questions {
-    pub(crate) fn new() -> Self {
-        Self {
-            queue: Mutex::default(),
-            turns: Semaphore::new(TURNS),
-        }
-    }
-
-    /// Asks, alone or together with others; `read` is one statement, with a deadline of its own.
+impl<K: Clone, V> Questions<K, V> {
+    /// Asks, alone or together with others; `read` is one statement for all the keys that it gets
+    /// (1,024 at most), with a deadline of its own. Its failure is everybody's.
     /// Cancel-safe: what a caller that goes away was asking for others is asked again by them.
-    pub(crate) async fn ask<F>(
-        &self,
-        pair: Pair,
-        read: impl Fn(Vec<Pair>) -> F,
-    ) -> Result<Answer, Arc<Error>>
+    pub async fn ask<F, R>(&self, key: K, read: impl Fn(Vec<K>) -> F) -> Told<V>
     where
-        F: Future<Output = Result<HashSet<Pair>, Error>>,
+        F: Future<Output = Result<R, Error>>,
+        R: Found<K, Value = V>,
     {
-        let (mut ticket, mut answered) = self.queue_up(pair);
+        let (mut ticket, mut answered) = self.queue_up(key.clone());
         loop {
             // Waits for: an answer that somebody else asks for; a turn. Answers first, so that
             // nobody takes a turn without need. Both are cancel-safe.
@@ -84,7 +113,7 @@ impl Questions {
                     if let Ok(answer) = answer {
                         return answer;
                     }
-                    (ticket, answered) = self.queue_up(pair);
+                    (ticket, answered) = self.queue_up(key.clone());
                     continue;
                 }
                 turn = self.turns.acquire() => turn.expect("it is never closed"),
@@ -96,15 +125,15 @@ impl Questions {
                 if let Ok(answer) = answered.await {
                     return answer;
                 }
-                (ticket, answered) = self.queue_up(pair);
+                (ticket, answered) = self.queue_up(key.clone());
                 continue;
             }
             let as_of = Instant::now();
-            let result = read(batch.iter().map(|waiting| waiting.pair).collect()).await;
+            let result = read(batch.iter().map(|waiting| waiting.key.clone()).collect()).await;
             let result = result.map_err(Arc::new);
-            for Waiting { pair, answer, .. } in batch {
-                let said = result.as_ref().map_err(Arc::clone).map(|members| Answer {
-                    is_member: members.contains(&pair),
+            for Waiting { key, answer, .. } in batch {
+                let said = result.as_ref().map_err(Arc::clone).map(|found| Answer {
+                    found: found.of(&key),
                     as_of,
                 });
                 // Who asked may have gone away.
@@ -113,23 +142,23 @@ impl Questions {
         }
     }
 
-    fn queue_up(&self, pair: Pair) -> (u64, oneshot::Receiver<Result<Answer, Arc<Error>>>) {
+    fn queue_up(&self, key: K) -> (u64, oneshot::Receiver<Told<V>>) {
         let (answer, answered) = oneshot::channel();
         let mut queue = self.queue.lock();
         queue.tickets += 1;
         let ticket = queue.tickets;
         queue.waiting.push_back(Waiting {
             ticket,
-            pair,
+            key,
             answer,
         });
         (ticket, answered)
     }
 
     /// The next batch, unless the question with this ticket was taken before.
-    fn take(&self, ticket: u64) -> Vec<Waiting> {
+    fn take(&self, ticket: u64) -> Vec<Waiting<K, V>> {
         let mut queue = self.queue.lock();
-        let waits = |first: &Waiting| first.ticket <= ticket;
+        let waits = |first: &Waiting<K, V>| first.ticket <= ticket;
         if !queue.waiting.front().is_some_and(waits) {
             return Vec::new();
         }
@@ -151,13 +180,15 @@ impl Questions {
 mod tests {
     use std::{cell::RefCell, time::Duration};
 
-    use hubbub_protocol::ChannelLetter;
+    use hubbub_protocol::{ChannelId, ChannelLetter, UserId};
     use tokio::{
         sync::Notify,
         time::{sleep, timeout},
     };
 
     use super::*;
+
+    type Pair = (ChannelId, UserId);
 
     fn pair(user: i64) -> Pair {
         let channel = ChannelId::new(ChannelLetter::Channel, 5).expect("from 1");
@@ -183,8 +214,8 @@ mod tests {
         }
     }
 
-    async fn ask_all(database: &Database, users: i64) -> Vec<Result<Answer, Arc<Error>>> {
-        let questions = Questions::new();
+    async fn ask_all(database: &Database, users: i64) -> Vec<Told<()>> {
+        let questions = Questions::default();
         let ask = |user| questions.ask(pair(user), |asked| database.read(asked));
         let answers = (1..=users).map(ask);
         futures_util::future::join_all(answers).await
@@ -195,7 +226,7 @@ mod tests {
         let begun = Instant::now();
         let answers = ask_all(&Database::default(), 1).await;
         let answer = answers[0].as_ref().expect("an answer");
-        assert!(!answer.is_member && answer.as_of >= begun);
+        assert!(answer.found.is_none() && answer.as_of >= begun);
     }
 
     #[tokio::test]
@@ -204,7 +235,7 @@ mod tests {
         let answers = ask_all(&database, users).await;
         for (user, answer) in (1..=users).zip(answers) {
             assert_eq!(
-                answer.expect("an answer").is_member,
+                answer.expect("an answer").found.is_some(),
                 user % 2 == 0,
                 "{user}"
             );
@@ -227,9 +258,9 @@ mod tests {
 
     #[tokio::test]
     async fn caller_behind_a_crowd_that_went_away_is_answered() {
-        let (questions, database) = (Questions::new(), Database::default());
+        let (questions, database) = (Questions::default(), Database::default());
         let moment = Duration::from_millis(1);
-        let hang = |_| std::future::pending();
+        let hang = |_| std::future::pending::<Result<HashSet<Pair>, Error>>();
         let mut first = Box::pin(questions.ask(pair(1), hang));
         let mut second = Box::pin(questions.ask(pair(3), hang));
         assert!(timeout(moment, &mut first).await.is_err());
@@ -243,13 +274,13 @@ mod tests {
             drop(second);
         });
         let answer = answer.expect("not behind those who are gone");
-        assert!(answer.expect("an answer").is_member);
+        assert!(answer.expect("an answer").found.is_some());
         assert_eq!(database.statements.take(), [1]);
     }
 
     #[tokio::test]
     async fn caller_that_goes_away_leaves_nobody_behind() {
-        let (questions, database) = (Questions::new(), Database::default());
+        let (questions, database) = (Questions::default(), Database::default());
         let hangs = Notify::new();
         let hang = |_| async {
             hangs.notified().await;
@@ -276,7 +307,7 @@ mod tests {
         );
         drop(third);
         let answer = timeout(Duration::from_secs(1), fourth).await;
-        assert!(answer.expect("a turn").expect("an answer").is_member);
+        assert!(answer.expect("a turn").expect("an answer").found.is_some());
         drop(second);
     }
 }

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use hubbub_protocol::{
     UserId,
@@ -61,6 +61,22 @@ impl Store {
         .fetch_optional(conn))?
         .map(User::try_from)
         .transpose()
+    }
+
+    /// The users with these token subjects, by subject; those of nobody are left out.
+    pub async fn users_by_subject(
+        &self,
+        subjects: &[String],
+    ) -> Result<HashMap<String, UserId>, Error> {
+        let rows = read!(self.core(), "users.by_subjects", |conn| sqlx::query!(
+            "select subject, id from users where subject = any($1)",
+            subjects
+        )
+        .fetch_all(conn))?;
+        rows.into_iter()
+            .map(|row| Ok((row.subject, user_id(row.id)?)))
+            .collect::<Result<_, _>>()
+            .map_err(|error| Place::Core.error(error))
     }
 
     /// The user with this subject, created with `name` if absent (`--provision-users`, seeding).

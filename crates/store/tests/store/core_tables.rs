@@ -17,7 +17,10 @@ async fn user_is_provisioned_once() -> anyhow::Result<()> {
     let again = store.provision_user("mary", "Somebody").await?;
     assert_eq!((again.name.as_str(), again.version), ("Mary", 1));
     assert_eq!(store.user(again.id).await?, Some(again.clone()));
-    assert_eq!(store.user_by_subject("mary").await?, Some(again));
+    assert_eq!(store.user_by_subject("mary").await?, Some(again.clone()));
+    let asked = ["mary", "nobody", "mary"].map(str::to_owned);
+    let found = store.users_by_subject(&asked).await?;
+    assert_eq!(found, [("mary".to_owned(), again.id)].into());
     assert_eq!(store.user(user(999)).await?, None);
     Ok(())
 }
