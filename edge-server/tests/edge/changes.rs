@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::{
     client::Client,
-    support::{OnBus, World},
+    support::{OnBus, RunningPod, World, eventually},
 };
 
 fn about(kind: &str, channel: ChannelId, target: &Value, more: Value) -> Value {
@@ -15,6 +15,16 @@ fn about(kind: &str, channel: ChannelId, target: &Value, more: Value) -> Value {
         request[key] = value.clone();
     }
     request
+}
+
+/// How often the pod has looked for the message of a change.
+async fn looks(world: &World, pod: &RunningPod) -> anyhow::Result<f64> {
+    let mut looks = 0.0;
+    for shard in 0..world.env.shard_urls.len() {
+        let call = format!("database=\"shard-{shard}\",query=\"messages.target\",outcome=\"ok\"");
+        looks += pod.metric(&format!("store_calls_total{{{call}}}")).await?;
+    }
+    Ok(looks)
 }
 
 #[tokio::test]
@@ -129,8 +139,13 @@ async fn change_of_a_message_that_is_not_stored_waits_and_holds_up_nobody() -> a
         begun.elapsed()
     );
     // Stored while it waits: done.
+    let (batches, looked) = (world.read_log().await?, looks(&world, &pod).await?);
     let waits = mary.ask(edit).await?;
-    world.store_log().await?;
+    eventually("it was looked for", async || {
+        (looks(&world, &pod).await.ok()? > looked).then_some(())
+    })
+    .await?;
+    world.store(batches).await?;
     let done = mary.reply_to(waits).await?;
     assert_eq!(done["ok"], true, "{done}");
     // A seq of another channel's record, below the head: no such message.
@@ -188,6 +203,7 @@ async fn removed_member_changes_nothing_more() -> anyhow::Result<()> {
     let mut phone = Client::connect(&pod, &john).await?;
     phone.join(channel).await?;
     let target = phone.say(channel, "mine").await?["seq"].clone();
+    let batches = world.read_log().await?;
     // It waits for the store when he is removed, and the store comes after.
     let waits = phone
         .ask(about(
@@ -199,7 +215,7 @@ async fn removed_member_changes_nothing_more() -> anyhow::Result<()> {
         .await?;
     assert!(world.store.remove_member(channel, john_id).await?);
     bus.evict(channel, john_id).await?;
-    world.store_log().await?;
+    world.store(batches).await?;
     let refused = phone.reply_to(waits).await?;
     assert_eq!(refused["error"]["code"], "channel_not_found", "{refused}");
     for (kind, more) in [

@@ -119,6 +119,8 @@ async fn user_removed_while_the_bus_was_lost_is_evicted_before_anything_is_relay
     let mut tablet = Client::connect(&pod, &john).await?;
     phone.join(channel).await?;
     tablet.join(channel).await?;
+    world.append(channel, mary.id(), "among us").await?;
+    let batches = world.read_log().await?;
     // A question about a membership that was answered "yes" before the loss...
     let mut late = Client::connect(&pod, &john).await?;
     world.core.black_hole(Direction::ToClient);
@@ -136,8 +138,7 @@ async fn user_removed_while_the_bus_was_lost_is_evicted_before_anything_is_relay
     pod.until_held(true).await?;
     world.store.remove_member(channel, john.id()).await?;
     world.env.redis().start().await?;
-    world.append(channel, mary.id(), "among us").await?;
-    world.store_log().await?;
+    world.store(batches).await?;
     assert!(records(&tablet.rest().await?).is_empty());
     world.core.heal();
     phone.hears("among us").await?;

@@ -1,7 +1,15 @@
 //! Fresh servers, pods in this process, and what a test does beside them: memberships, the
 //! consumer's part, questions on the bus.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use anyhow::Context;
 use bytes::Bytes;
@@ -20,8 +28,8 @@ use hubbub_store::{Incoming, LogIdentity, NewRow, Store};
 use serde_json::Value;
 use tokio::{
     sync::oneshot,
-    task::JoinSet,
-    time::{Instant, timeout},
+    task::{JoinSet, spawn_blocking},
+    time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -31,6 +39,45 @@ const SECRET: &[u8] = b"a secret of the tests with more than 32 bytes";
 pub(crate) const ORIGIN: &str = "https://chat.example.com";
 /// Longer than anything a test waits for.
 pub(crate) const LONG: Duration = Duration::from_secs(20);
+
+/// What the log held when it was read, by partition, with the offset behind it.
+pub(crate) type Batches = BTreeMap<i32, (i64, Vec<Incoming>)>;
+
+/// A clock that stands still while this runtime does. A test, its pods and its clients share one
+/// thread: by the wall clock all of them are late when the machine lets it wait.
+pub(crate) struct Awake {
+    ticks: Arc<AtomicU32>,
+    _ticking: JoinSet<()>,
+}
+
+impl Awake {
+    /// Short beside what is measured, long beside what any timer is late.
+    const TICK: Duration = Duration::from_millis(50);
+
+    pub(crate) fn start() -> Self {
+        let ticks = Arc::new(AtomicU32::new(0));
+        let mut every = interval(Self::TICK);
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut ticking, counted) = (JoinSet::new(), Arc::clone(&ticks));
+        ticking.spawn(async move {
+            // The first one comes at once.
+            every.tick().await;
+            loop {
+                every.tick().await;
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self {
+            ticks,
+            _ticking: ticking,
+        }
+    }
+
+    /// Since the start; at most what the wall clock says.
+    pub(crate) fn elapsed(&self) -> Duration {
+        Self::TICK * self.ticks.load(Ordering::Relaxed)
+    }
+}
 
 /// Fresh servers, `hubbub admin init` done.
 pub(crate) struct World {
@@ -214,7 +261,10 @@ impl World {
         let (asked, report) = oneshot::channel();
         let taken = appender.append(channel, record.encode(), asked);
         anyhow::ensure!(taken.is_ok(), "no room in the queue");
-        match timeout(LONG, report).await?? {
+        let report = timeout(LONG, report).await??;
+        // It joins its thread: on this one the pods would stand still meanwhile.
+        spawn_blocking(move || drop(appender)).await?;
+        match report {
             Report::Appended(appended) => Ok(appended.seq),
             other => anyhow::bail!("not appended: {other:?}"),
         }
@@ -247,7 +297,12 @@ impl World {
 
     /// The consumer's part: stores what the log holds, and gives what is to be announced.
     pub(crate) async fn store_log(&self) -> anyhow::Result<Vec<Stored>> {
-        let mut batches: BTreeMap<i32, (i64, Vec<Incoming>)> = BTreeMap::new();
+        self.store(self.read_log().await?).await
+    }
+
+    /// The first half of [`Self::store_log`]: reading takes long, and storing does not.
+    pub(crate) async fn read_log(&self) -> anyhow::Result<Batches> {
+        let mut batches = Batches::new();
         for (partition, record) in hubbub_log::read_all(&self.log).await? {
             let payload = record.payload.unwrap_or_default();
             let read = Record::decode(&payload).map_err(|e| anyhow::anyhow!("{e}"))?;
@@ -255,6 +310,11 @@ impl World {
             *next = record.next_offset;
             batch.push(Incoming::Row(NewRow::read(record.seq, record.ts_ms, read)));
         }
+        Ok(batches)
+    }
+
+    /// The second half: stores what is not stored yet.
+    pub(crate) async fn store(&self, batches: Batches) -> anyhow::Result<Vec<Stored>> {
         let mut stored = Vec::new();
         for (partition, (next, mut batch)) in batches {
             let position = self.store.positions(&[partition]).await?[0].1;

@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, time::Duration};
 
-use hubbub_bus::{Asker, Event, Leases};
+use hubbub_bus::{Asker, Error, Event, Leases};
 use hubbub_protocol::{Answer, BusChannel, ChannelId, PodId, PodMessage, Question};
 use hubbub_stack::{Direction, Proxy};
 use serde_json::json;
@@ -8,12 +8,12 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     task::JoinSet,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
 use crate::{
     client::Client,
-    support::{Caller, LONG, OnBus, RunningPod, World},
+    support::{Awake, Caller, LONG, OnBus, RunningPod, World, eventually},
 };
 
 /// What people wait at most.
@@ -62,8 +62,12 @@ impl Asking {
     }
 
     /// The sockets that listen, and the pods that did not say.
-    async fn who(&self, channel: ChannelId) -> anyhow::Result<(BTreeSet<String>, Vec<PodId>)> {
-        let survey = self.asker.ask(Question::Who { channel }, DEADLINE).await?;
+    async fn who(
+        &self,
+        channel: ChannelId,
+        deadline: Duration,
+    ) -> anyhow::Result<(BTreeSet<String>, Vec<PodId>)> {
+        let survey = self.asker.ask(Question::Who { channel }, deadline).await?;
         let mut sockets = BTreeSet::new();
         for (pod, answer) in survey.answers {
             let Answer::Who {
@@ -166,7 +170,7 @@ async fn who_is_here_equals_the_truth_on_four_pods() -> anyhow::Result<()> {
             .filter(|(_, _, joined)| *joined)
             .map(|(_, client, _)| client.hello.connection_id.clone())
             .collect();
-        let (found, missing) = asking.who(channel).await?;
+        let (found, missing) = asking.who(channel, LONG).await?;
         assert_eq!((found, missing), (truth, vec![]), "schedule {schedule}");
     }
     assert_eq!(asking.asker.pending(), 0);
@@ -188,14 +192,17 @@ async fn frozen_pod_is_named_in_time_and_nothing_stays_behind() -> anyhow::Resul
     let mut johns = Client::connect(&b, &john).await?;
     marys.join(channel).await?;
     johns.join(channel).await?;
-    let (all, missing) = asking.who(channel).await?;
+    let (all, missing) = asking.who(channel, LONG).await?;
     assert_eq!((all.len(), missing), (2, vec![]));
     // It hears nothing any more, and its lease still stands.
     proxy.black_hole(Direction::ToClient);
-    let begun = Instant::now();
-    let (some, missing) = asking.who(channel).await?;
-    let took = begun.elapsed();
-    assert_eq!(missing, std::slice::from_ref(&b.id));
+    let (some, took) = eventually("it alone is missing", async || {
+        let awake = Awake::start();
+        // The other one may be late, too, or nobody could be asked in time.
+        let (some, missing) = asking.who(channel, DEADLINE).await.ok()?;
+        (missing == std::slice::from_ref(&b.id)).then_some((some, awake.elapsed()))
+    })
+    .await?;
     assert_eq!(some, BTreeSet::from([marys.hello.connection_id.clone()]));
     assert!(took < DEADLINE * 2, "{took:?}");
     let mut asked = JoinSet::new();
@@ -204,7 +211,10 @@ async fn frozen_pod_is_named_in_time_and_nothing_stays_behind() -> anyhow::Resul
         asked.spawn(async move { asker.ask(Question::Who { channel }, DEADLINE).await });
     }
     while let Some(survey) = asked.join_next().await {
-        assert_eq!(survey??.missing, std::slice::from_ref(&b.id));
+        match survey? {
+            Ok(survey) => assert!(survey.missing.contains(&b.id), "{survey:?}"),
+            Err(error) => assert!(matches!(error, Error::Timeout), "{error}"),
+        }
     }
     assert_eq!(asking.asker.pending(), 0);
     Ok(())
