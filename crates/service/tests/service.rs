@@ -224,9 +224,10 @@ async fn drain_finishes_the_request_under_way_and_takes_no_new_one() {
     let mut busy = server.connect().await;
     send(&mut busy, "GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut silent = server.connect().await;
-    eventually("the request is under way", || {
-        server.begun.load(Ordering::SeqCst) == 1
-    })
+    eventually(
+        "the request is under way, and the other one is there",
+        || server.begun.load(Ordering::SeqCst) == 1 && server.shows("http_accepted_total 2"),
+    )
     .await;
     server.lifecycle.begin_drain("test");
     assert_eq!(rest(&mut silent).await, "");

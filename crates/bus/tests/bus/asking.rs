@@ -96,7 +96,7 @@ async fn question_is_answered_by_all_pods_and_names_who_is_missing() -> anyhow::
 
     let ghost = server.pod("ghost");
     leases.renew(&ghost).await?;
-    let deadline = Duration::from_millis(300);
+    let deadline = Duration::from_secs(2);
     let begun = Instant::now();
     let survey = asker.ask(evict(), deadline).await?;
     assert_eq!((survey.answers.len(), survey.missing), (2, vec![ghost]));
@@ -114,17 +114,20 @@ async fn asking_until_all_stops_waiting_for_a_pod_whose_lease_is_gone() -> anyho
     let mut client = server.client().await?;
     let mut set = redis::cmd("SET");
     set.arg("pod:ghost").arg(1).arg("PX").arg(900);
+    let set_at = Instant::now();
     let _: () = set.query_async(&mut client).await?;
     let begun = Instant::now();
     let survey = asker.ask_until_all(evict(), LONG).await?;
     assert_eq!(survey.missing, []);
+    assert!(set_at.elapsed() >= Duration::from_millis(900), "too early");
     let took = begun.elapsed();
-    assert!((700..1_900).contains(&took.as_millis()), "{took:?}");
-    // It asked again each quarter of a second, and the pod that had answered saw that.
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    // It asked again, each quarter of a second at most, and the pod that had answered saw that.
     let Some(Answer::Evicted { sockets }) = survey.answers.get(&server.pod("a")) else {
         panic!("{survey:?}");
     };
-    assert!((3..=6).contains(sockets), "{sockets}");
+    let most = 1 + took.as_millis() as u64 / 250;
+    assert!((2..=most).contains(sockets), "{sockets} in {took:?}");
 
     let ghost = server.pod("ghost");
     leases.renew(&ghost).await?;
@@ -193,30 +196,47 @@ async fn nothing_is_pending_after_many_questions_answered_late_or_dropped() -> a
     let mut tasks = JoinSet::new();
     answering(&server, "a", &mut tasks).await?;
     let (asker, leases, registry) = asking(&server.config("asker"), &mut tasks).await;
-    leases.renew(&server.pod("ghost")).await?;
+    let ghost = server.pod("ghost");
+    leases.renew(&ghost).await?;
     let mut asked = JoinSet::new();
     for number in 0..200 {
-        let asker = asker.clone();
+        let (asker, ghost) = (asker.clone(), ghost.clone());
         asked.spawn(async move {
             let asking = asker.ask(evict(), Duration::from_millis(700));
             if number % 4 == 0 {
                 // Dropped under way.
                 timeout(Duration::from_millis(100), asking).await.ok();
-                return;
+                return false;
             }
-            let survey = asking.await.expect("asked");
-            assert_eq!(survey.answers.len(), 1);
-            assert_eq!(survey.missing.len(), 1);
+            // So many at once may be too late for each other, in being asked or answered.
+            let survey = match asking.await {
+                Err(Error::Timeout) => return false,
+                survey => survey.expect("asked"),
+            };
+            assert!(survey.missing.contains(&ghost), "{survey:?}");
+            assert_eq!(survey.answers.len() + survey.missing.len(), 2);
+            survey.answers.len() == 1
         });
     }
+    let mut answered = 0;
     while let Some(ended) = asked.join_next().await {
-        ended?;
+        answered += usize::from(ended?);
     }
+    assert!(answered > 0);
     assert_eq!(asker.pending(), 0);
-    let late = Answer::Evicted { sockets: 1 };
-    asker.on_reply(uuid::Uuid::new_v4(), server.pod("a"), late);
-    let mut text = String::new();
-    encode(&mut text, &registry)?;
-    assert!(text.contains("bus_late_replies_total 1\n"), "{text}");
+    // Its answer comes behind those to what was dropped.
+    leases.release(&ghost).await?;
+    assert_eq!(asker.ask(evict(), LONG).await?.missing, []);
+    let late = || -> anyhow::Result<u64> {
+        let mut text = String::new();
+        encode(&mut text, &registry)?;
+        let mut lines = text.lines();
+        let count = lines.find_map(|line| line.strip_prefix("bus_late_replies_total "));
+        Ok(count.unwrap_or("0").parse()?)
+    };
+    let before = late()?;
+    let answer = Answer::Evicted { sockets: 1 };
+    asker.on_reply(uuid::Uuid::new_v4(), server.pod("a"), answer);
+    assert_eq!(late()?, before + 1);
     Ok(())
 }

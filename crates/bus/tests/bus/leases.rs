@@ -11,6 +11,7 @@ async fn lease_expires_five_seconds_after_its_last_renewal() -> anyhow::Result<(
     let leases = Leases::new(&node.publisher);
     assert_eq!(leases.pods().await?, []);
     leases.renew(&b).await?;
+    let asked = Instant::now();
     leases.renew(&a).await?;
     let renewed = Instant::now();
     assert_eq!(leases.pods().await?, [a.clone(), b.clone()]);
@@ -20,7 +21,7 @@ async fn lease_expires_five_seconds_after_its_last_renewal() -> anyhow::Result<(
         assert!(renewed.elapsed() < LEASE + REPAIR);
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(renewed.elapsed() > LEASE - Duration::from_millis(100));
+    assert!(asked.elapsed() > LEASE - Duration::from_millis(100));
     Ok(())
 }
 
