@@ -325,7 +325,8 @@ async fn export_comes_in_once_with_everything_that_it_has() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interrupted_import_goes_on_where_it_was() {
-    const MANY: u32 = 60;
+    // At this rate it goes on for 25 s: the kill comes long before.
+    const MANY: u32 = 500;
     let world = World::new("import_killed", MANY).await;
     let args = ["--owner", "Mary", "--only", "random", "--prefix", "slack-"];
     let slow = [&args[..], &["--rate", "20"]].concat();
@@ -360,7 +361,7 @@ async fn interrupted_import_goes_on_where_it_was() {
     let id = MessageId(Uuid::from_u128(1));
     let joined = Record::membership(channel, mary, id, Change::Joined, stranger);
     world.append(&joined).await;
-    let last = planned("C2", "1355517259.000005");
+    let last = planned("C2", "1355517699.000005");
     let mine = Record::message(channel, stranger, last, "mine".to_owned());
     world.append(&mine).await;
 
