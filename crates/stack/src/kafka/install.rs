@@ -16,6 +16,9 @@ const LOG4J: &str = include_str!("../../kafka/log4j2.properties");
 const COPY_DEPENDENCIES: &str =
     "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies";
 
+/// A repository may fail once. Maven keeps what has come, and fetches the rest.
+const ATTEMPTS: usize = 3;
+
 /// An installed Kafka.
 #[derive(Debug, Clone)]
 pub(super) struct Home {
@@ -79,13 +82,19 @@ fn fetch(home: &Home, dir: &Path) -> Result<File> {
     if part.exists() {
         std::fs::remove_dir_all(&part).context("remove a half download")?;
     }
-    let output = Command::new(maven)
+    let mut command = Command::new(maven);
+    command
         .args(["-q", "-B", "-Dstyle.color=never", "-f"])
         .arg(&pom)
         .args([COPY_DEPENDENCIES, "-DincludeScope=runtime"])
-        .arg(format!("-DoutputDirectory={}", part.display()))
-        .output()
-        .context("run Maven")?;
+        .arg(format!("-DoutputDirectory={}", part.display()));
+    let mut output = command.output().context("run Maven")?;
+    for _ in 1..ATTEMPTS {
+        if output.status.success() {
+            break;
+        }
+        output = command.output().context("run Maven")?;
+    }
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         bail!("Maven could not fetch Kafka {VERSION}; is its repository reachable?\n{said}");
