@@ -9,4 +9,4 @@ mod world;
 
 pub use browser::{Browser, ENTER, ESCAPE, UP};
 pub use device::{Device, Heard};
-pub use world::{World, eventually};
+pub use world::{MARGIN, World, eventually};

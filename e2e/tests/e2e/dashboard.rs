@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use hubbub_client::{Board, Dashboard, JoinOptions, Look, Seen};
-use hubbub_e2e::{Device, World, eventually};
+use hubbub_client::{Board, Config, Dashboard, JoinOptions, Look, Seen, TokenSource};
+use hubbub_e2e::{Device, MARGIN, World, eventually};
 use hubbub_protocol::{
     ChannelId,
     events::{DashboardSnapshot, PodStanding, RowId},
@@ -17,9 +17,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-/// What a busy machine is given on top of what is promised.
-const MARGIN: Duration = Duration::from_secs(2);
-
 /// Every command that Redis is given, from now on.
 struct Monitor {
     lines: Arc<Mutex<Vec<String>>>,
@@ -27,7 +24,13 @@ struct Monitor {
 }
 
 impl Monitor {
+    /// Begins once nobody hears the dashboard: who looks no more says so to the pods on one
+    /// connection, and ends its subscription on another.
     async fn start(world: &World) -> anyhow::Result<Self> {
+        eventually("nobody hears the dashboard", || async {
+            Ok(world.numsub("dashboard").await? == 0)
+        })
+        .await?;
         let url = world.stack.endpoints().redis_url.clone();
         let addr: SocketAddr = url.trim_start_matches("redis://").parse()?;
         let (read, mut write) = TcpStream::connect(addr).await?.into_split();
@@ -45,11 +48,16 @@ impl Monitor {
         Ok(Self { lines, _task: task })
     }
 
-    /// What was said for the dashboard: anything on `dashboard`, on `pods`, and every listing.
+    /// What was said for the dashboard: anything on `dashboard`, on `pods`, and every listing. A pod
+    /// whose connection is mended listens to `pods` anew, and that is for everything.
     fn of_dashboard(&self) -> Vec<String> {
         let lines = self.lines.lock();
         let about = |line: &&String| {
             let words = ["dashboard", "\"pods\"", "\"SCAN\"", "watch", "snapshot"];
+            let words = match line.contains("SUBSCRIBE\" ") {
+                true => &words[..1],
+                false => &words[..],
+            };
             words.iter().any(|word| line.contains(word))
         };
         lines.iter().filter(about).cloned().collect()
@@ -253,6 +261,14 @@ impl Dice {
     }
 }
 
+/// A device on one edge that is soon there again when the edge is, however long that takes.
+async fn eager(world: &World, user: &str, edge: usize) -> anyhow::Result<Device> {
+    let url = format!("ws://{}/ws", world.stack.edge(edge).addr());
+    let mut config = Config::new(url, TokenSource::Fixed(world.token(user)?));
+    config.limits.backoff_cap = Duration::from_millis(500);
+    Device::with_config(config).await
+}
+
 /// The same on the state machines alone runs through thousands of schedules (`hubbub-dashboard`).
 #[tokio::test]
 async fn five_hundred_random_steps_end_in_the_truth_at_every_quiet_point() -> anyhow::Result<()> {
@@ -277,7 +293,7 @@ async fn five_hundred_random_steps_end_in_the_truth_at_every_quiet_point() -> an
         let kind = match dice.roll(100) {
             0..35 if devices.len() < 24 => {
                 let (edge, user) = (dice.roll(EDGES), World::USERS[dice.roll(10)]);
-                let device = world.device_on(user, edge).await?;
+                let device = eager(&world, user, edge).await?;
                 devices.push((edge, device, Vec::new()));
                 "open"
             }

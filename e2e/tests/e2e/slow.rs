@@ -38,6 +38,8 @@ async fn reader_at_a_kilobyte_a_second_is_not_cut_and_costs_a_mebibyte() -> anyh
                 .wait("the message", |heard| heard.view.len(busy) > n + 1)
                 .await?;
             slowest = slowest.max(sent.elapsed());
+            // What is not stored yet the edge keeps for everybody.
+            world.wait_caught_up().await?;
         }
     }
     quick

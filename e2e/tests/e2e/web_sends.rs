@@ -115,6 +115,13 @@ async fn message_without_an_answer_outlives_a_reload_and_arrives_once() -> anyho
     mary.read(".message.pending", "kept").await?;
     edge.start().await?;
     for browser in [&mary, &john] {
+        // Without a click it waits for as long again as the edge was away.
+        browser
+            .wait(
+                "(document.querySelector('.banner:not([hidden]) button')?.click(), \
+                 document.querySelector('.app').dataset.connection === 'open')",
+            )
+            .await?;
         until_shown_once(browser, "kept").await?;
     }
     for text in ["written", "kept"] {
