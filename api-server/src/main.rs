@@ -12,7 +12,10 @@ async fn main() -> ExitCode {
     };
     #[cfg(feature = "failpoints")]
     let _failpoints = fail::FailScenario::setup();
-    let log = telemetry::init(&config.log);
+    let (_logs, log) = match telemetry::init(&config.log) {
+        Ok(logs) => (Some(logs), Ok(())),
+        Err(error) => (None, Err(error)),
+    };
     #[cfg(feature = "mutants")]
     config.mutant.plant();
     let grace = config.grace();

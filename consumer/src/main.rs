@@ -13,7 +13,7 @@ async fn main() -> ExitCode {
     };
     let mut mistakes = config.check().err().unwrap_or_default();
     let log = telemetry::init_without(&config.log, &[hubbub_log::CLOSED_TWICE]);
-    mistakes.take("--log", log);
+    let _logs = mistakes.take("--log", log);
     if let Err(mistakes) = mistakes.finish() {
         return mistakes.report();
     }

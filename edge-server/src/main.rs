@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     for mistake in config.mistakes() {
         mistakes.add("configuration", mistake);
     }
-    mistakes.take("log", telemetry::init(&config.log));
+    let _logs = mistakes.take("log", telemetry::init(&config.log));
     if let Err(mistakes) = mistakes.finish() {
         return mistakes.report();
     }

@@ -10,13 +10,22 @@ use std::{
     },
 };
 
-use prometheus_client::{encoding::text::encode, registry::Registry};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{
+        DescriptorEncoder, EncodeMetric,
+        text::{encode_eof, encode_registry},
+    },
+    metrics::counter::ConstCounter,
+    registry::Registry,
+};
 use tokio::net::TcpListener;
 use warp::{Filter, http::StatusCode, reply::Response};
 
 use crate::{
     Lifecycle, OnError,
     http::{HttpLimits, HttpMetrics, serve_until},
+    telemetry::dropped_lines,
 };
 
 /// Connections to the ops port: a load balancer, a scraper and some people.
@@ -169,9 +178,31 @@ fn routes(
     )
 }
 
+/// What is of the process and of no part of it.
+#[derive(Debug)]
+struct OfProcess;
+
+impl Collector for OfProcess {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let dropped = ConstCounter::new(dropped_lines());
+        let encoder = encoder.encode_descriptor(
+            "logging_lines_dropped",
+            "Log lines that nobody will read, because who reads the log stood still",
+            None,
+            dropped.metric_type(),
+        )?;
+        dropped.encode(encoder)
+    }
+}
+
 fn metrics(registry: &Registry) -> Response {
+    let mut of_process = Registry::default();
+    of_process.register_collector(Box::new(OfProcess));
     let mut text = String::new();
-    match encode(&mut text, registry) {
+    let encoded = encode_registry(&mut text, registry)
+        .and_then(|()| encode_registry(&mut text, &of_process))
+        .and_then(|()| encode_eof(&mut text));
+    match encoded {
         Ok(()) => answer(StatusCode::OK, METRICS, text),
         Err(_) => answer(StatusCode::INTERNAL_SERVER_ERROR, TEXT, "cannot encode\n"),
     }

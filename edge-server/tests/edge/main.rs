@@ -10,6 +10,7 @@ mod handshake;
 mod heartbeats;
 mod identity;
 mod lease;
+mod logging;
 mod marks;
 mod messages;
 mod pods;

@@ -171,16 +171,21 @@ impl World {
         })
     }
 
-    /// A pod with these flags beside the usual ones; a flag of the test's takes the usual one's
-    /// place.
+    /// A pod with these flags beside the usual ones.
     pub(crate) fn config(&self, flags: &[&str]) -> anyhow::Result<Config> {
+        let program = "hubbub-edge-server".to_owned();
+        let all = [program].into_iter().chain(self.flags(flags));
+        Ok(Config::try_parse_from(all)?)
+    }
+
+    /// The usual flags and these; a flag of the test's takes the usual one's place.
+    pub(crate) fn flags(&self, flags: &[&str]) -> Vec<String> {
         let secret = self.env.dir().join("secret");
         let (postgres, core) = (
             self.env.postgres_addr().to_string(),
             self.core.addr().to_string(),
         );
         let usual = [
-            "hubbub-edge-server".to_owned(),
             "--listen=127.0.0.1:0".to_owned(),
             "--ops-addr=127.0.0.1:0".to_owned(),
             format!("--redis-url={}", self.env.redis_url),
@@ -203,8 +208,8 @@ impl World {
         let name = |flag: &str| flag.split('=').next().map(str::to_owned);
         let taken = |flag: &String| flags.iter().any(|own| name(own) == name(flag));
         let usual = usual.into_iter().filter(|flag| !taken(flag));
-        let all = usual.chain(flags.iter().map(|flag| (*flag).to_owned()));
-        Ok(Config::try_parse_from(all)?)
+        let own = flags.iter().map(|flag| (*flag).to_owned());
+        usual.chain(own).collect()
     }
 
     /// A running pod.
