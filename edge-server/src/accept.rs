@@ -2,13 +2,12 @@
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
-use hubbub_protocol::{ErrorBody, ErrorCode, ErrorReply};
+use hubbub_service::http::refuse;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
-    time::{sleep, timeout},
+    time::sleep,
 };
 
 use crate::{
@@ -23,10 +22,9 @@ const HANDSHAKES: usize = 500;
 const PAUSE: Duration = Duration::from_millis(50);
 /// Clients that are told at one time that there is no room; above it they are closed without a word.
 const REFUSALS: usize = 64;
-/// What a refused client is told to wait.
+/// What a refused client is told, and to wait how long.
+const NO_ROOM: &str = "this server has no room: connect again";
 const RETRY_AFTER: Duration = Duration::from_secs(2);
-/// To write a refusal, and for the client to close.
-const REFUSAL_DEADLINE: Duration = Duration::from_secs(1);
 
 /// What the kernel takes for a client beyond what is on its way. Left to itself it takes megabytes
 /// for each that reads slowly, and copies them for nothing: the store has them.
@@ -140,68 +138,7 @@ fn prepare(tcp: &TcpStream, send_buffer_bytes: usize) -> io::Result<()> {
 async fn turn_away<T>(edge: &Edge, room: &Room, tcp: TcpStream) -> Option<T> {
     edge.metrics.handshake("no_room");
     if let Ok(_refusal) = room.refusals.try_acquire() {
-        refuse(tcp).await;
+        refuse(tcp, NO_ROOM, RETRY_AFTER).await;
     }
     None
-}
-
-async fn refuse(mut tcp: TcpStream) {
-    let error = ErrorBody::new(
-        ErrorCode::Overloaded,
-        "this server has no room: connect again",
-    )
-    .retry_after_ms(RETRY_AFTER.as_millis() as u64);
-    let body = serde_json::to_string(&ErrorReply { error }).expect("an error has only string keys");
-    let answer = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
-         content-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
-        body.len(),
-        RETRY_AFTER.as_secs(),
-    );
-    let told = async {
-        tcp.write_all(answer.as_bytes()).await?;
-        tcp.shutdown().await?;
-        // Closing with bytes unread resets the connection, and the reset may overtake the answer.
-        let mut rest = [0_u8; 1024];
-        while tcp.read(&mut rest).await? > 0 {}
-        Ok::<(), io::Error>(())
-    };
-    // A client that does not even take a refusal is not waited for.
-    timeout(REFUSAL_DEADLINE, told).await.ok();
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::AsyncReadExt;
-
-    use super::*;
-
-    #[tokio::test]
-    async fn refusal_is_a_whole_http_answer() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let addr = listener.local_addr().expect("bound");
-        let mut client = TcpStream::connect(addr).await.expect("listening");
-        let refused = listener.accept().await.expect("a client").0;
-        client
-            .write_all(b"GET /ws HTTP/1.1\r\n\r\n")
-            .await
-            .expect("open");
-        let mut text = String::new();
-        let read = async {
-            client
-                .read_to_string(&mut text)
-                .await
-                .expect("closed after the answer, not reset");
-            drop(client);
-        };
-        tokio::join!(refuse(refused), read);
-        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-        assert!(
-            head.contains(&format!("content-length: {}", body.len())),
-            "{} {head}",
-            body.len()
-        );
-        let reply: hubbub_protocol::ErrorReply = serde_json::from_str(body).expect("our error");
-        assert!(reply.error.retryable);
-    }
 }

@@ -45,8 +45,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that are told 503 at one time; above it they are closed without a word.
 const REFUSALS: usize = 64;
 /// Deadline of telling one.
-const REFUSAL: Duration = Duration::from_millis(500);
-/// What a refused client is told to wait.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// What a refused client is told, and to wait how long.
+const NO_ROOM: &str = "all connections are taken, try again";
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// How much one listener takes.
@@ -187,8 +188,7 @@ pub(crate) async fn serve_until<F>(
             metrics.refused.inc();
             if let Ok(permit) = refusals.clone().try_acquire_owned() {
                 connections.spawn(async move {
-                    // A client that does not take the answer in time is closed all the same.
-                    timeout(REFUSAL, refuse(stream)).await.ok();
+                    refuse(stream, NO_ROOM, RETRY_AFTER).await;
                     drop(permit);
                 });
             }
@@ -275,20 +275,25 @@ fn prepare(stream: &TcpStream) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED))
 }
 
-/// Answers 503 before the request was read.
-async fn refuse(mut stream: TcpStream) -> io::Result<()> {
-    let wait_ms = u64::try_from(RETRY_AFTER.as_millis()).unwrap_or(u64::MAX);
-    let error = ErrorBody::new(
-        ErrorCode::Overloaded,
-        "all connections are taken, try again",
-    )
-    .retry_after_ms(wait_ms);
+/// Answers 503 before any request was read, with `retry_after` in whole seconds from 1, and closes.
+/// A client that does not take the answer within a second is closed all the same. Cancelled, it
+/// closes at once.
+pub async fn refuse(stream: TcpStream, message: &str, retry_after: Duration) {
+    // An error means that the client has gone.
+    timeout(REFUSAL, tell(stream, message, retry_after))
+        .await
+        .ok();
+}
+
+async fn tell(mut stream: TcpStream, message: &str, retry_after: Duration) -> io::Result<()> {
+    let wait_ms = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+    let error = ErrorBody::new(ErrorCode::Overloaded, message).retry_after_ms(wait_ms);
     let body = serde_json::to_string(&ErrorReply { error }).map_err(io::Error::other)?;
     let answer = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\n\
          content-length: {}\r\nretry-after: {}\r\nconnection: close\r\n\r\n{body}",
         body.len(),
-        RETRY_AFTER.as_secs(),
+        retry_after.as_secs(),
     );
     stream.write_all(answer.as_bytes()).await?;
     stream.shutdown().await?;

@@ -204,6 +204,8 @@ async fn connection_above_the_permits_is_refused_fast_and_the_next_is_served_aft
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     assert!(answer.contains("\r\nretry-after: 1\r\n"), "{answer}");
     let body = answer.split_once("\r\n\r\n").expect("a body").1;
+    let length = format!("\r\ncontent-length: {}\r\n", body.len());
+    assert!(answer.contains(&length), "{answer}");
     let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
     assert_eq!(body["error"]["code"], "overloaded");
     assert!(server.shows("http_refused_total 1"));
