@@ -93,7 +93,7 @@ fn tag_of<'a>(files: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> HeaderVal
 
 static CHAT: File = file!("", "index.html", HTML);
 static DASHBOARD: File = file!("", "dashboard.html", HTML);
-static ASSETS: [File; 25] = [
+static ASSETS: [File; 31] = [
     file!("/assets", "api.js", SCRIPT),
     file!("/assets", "auth.js", SCRIPT),
     file!("/assets", "backoff.js", SCRIPT),
@@ -103,18 +103,24 @@ static ASSETS: [File; 25] = [
     file!("/assets", "chat-model.js", SCRIPT),
     file!("/assets", "chat.css", STYLE),
     file!("/assets", "chat.js", SCRIPT),
+    file!("/assets", "company.js", SCRIPT),
     file!("/assets", "connection.js", SCRIPT),
     file!("/assets", "dashboard.css", STYLE),
     file!("/assets", "dashboard.js", SCRIPT),
     file!("/assets", "dialogs.js", SCRIPT),
     file!("/assets", "dom.js", SCRIPT),
     file!("/assets", "events.js", SCRIPT),
+    file!("/assets", "history.js", SCRIPT),
     file!("/assets", "icon.svg", PICTURE),
     file!("/assets", "listening.js", SCRIPT),
     file!("/assets", "marks.js", SCRIPT),
     file!("/assets", "outbox.js", SCRIPT),
+    file!("/assets", "place.js", SCRIPT),
     file!("/assets", "session.js", SCRIPT),
+    file!("/assets", "thread.js", SCRIPT),
     file!("/assets", "timeline.js", SCRIPT),
+    file!("/assets", "unread.js", SCRIPT),
+    file!("/assets", "users.js", SCRIPT),
     file!("/assets", "view-composer.js", SCRIPT),
     file!("/assets", "view-log.js", SCRIPT),
     file!("/assets", "view-side.js", SCRIPT),

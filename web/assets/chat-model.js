@@ -3,16 +3,18 @@
 
 import { Api } from './api.js';
 import { deviceOf } from './auth.js';
+import { Company } from './company.js';
 import { Connection } from './connection.js';
+import { ChannelHistory } from './history.js';
+import { changeRecord, place } from './place.js';
 import { Session } from './session.js';
+import { Thread } from './thread.js';
 import { Timeline } from './timeline.js';
+import { BEHIND_MS, Unread } from './unread.js';
+import { Users } from './users.js';
 
 /** Messages of a channel that are kept while its end is on screen. */
 const KEEP = 600;
-/** Messages of a thread that are kept. */
-const KEEP_REPLIES = 2_000;
-/** Somebody who said that they type is taken to be typing for so long, in ms. */
-const TYPING_MS = 5_000;
 /** Channels that the page listens to: a socket may join 1,000. */
 const JOINS = 900;
 /** Channels of one's own that are asked for by id: that many in all, so many at once. */
@@ -20,52 +22,7 @@ const OWN_BEYOND = 900;
 const OWN_AT_ONCE = 8;
 /** While a channel is on screen, who listens to it is asked again this often, in ms. */
 const HERE_MS = 15_000;
-/** After a change of the membership, who belongs to the channel is asked so much later, in ms. */
-const MEMBERS_MS = 500;
-/** Users who are watched: 200 at most, some of them partners of direct channels. */
-const WATCHED_MEMBERS = 120;
 const TEXT_BYTES = 16_384;
-const CAUGHT_UP_MS = 500;
-/** After an error the newest page is read again, in ms. */
-const LOAD_AGAIN_MS = 2_000;
-/** What is unread is asked for at most so often, in ms; so long the first of many askers waits. */
-const RECOUNT_MS = 1_000;
-/** While the store is behind a join it is asked again this often, in ms. */
-const BEHIND_MS = 5_000;
-/** Names that an address below /ui means otherwise; such a channel goes by its id. */
-const TAKEN = ['dashboard', 'sign-in', '.', '..'];
-
-/** @typedef {{id: string, name: string, picture?: string, status?: string, version: number}} User */
-
-/** A channel of the page. @returns {object} */
-const place = (channel) => ({
-  ...channel,
-  timeline: new Timeline(),
-  /** The head of the last join that could not go on from a cursor, 0 where nobody knew it; null while
-   * none was answered. */
-  joinedAt: null,
-  loading: false,
-  loadError: null,
-  loadTimer: 0,
-  /** As the server counts it, and what came since. */
-  read: 0,
-  unread: 0,
-  /** The head at which the server counted: a record through here is in `unread` already. */
-  countedThrough: 0,
-  lastMs: channel.created_ms,
-  /** The line "new" stands above what is above this; null for none. */
-  newSince: null,
-  /** The first of them, and whether there are more. */
-  members: null,
-  moreMembers: false,
-  membersAsked: 0,
-  membersTimer: 0,
-  here: null,
-  /** By user: the furthest of their devices. */
-  receipts: new Map(),
-  typing: new Map(),
-  draft: '',
-});
 
 export class ChatModel {
   /**
@@ -80,14 +37,31 @@ export class ChatModel {
     this.session = new Session();
     /** @type {Map<string, ReturnType<typeof place>>} */
     this.channels = new Map();
-    /** @type {Map<string, User>} */
-    this.users = new Map();
-    this.wantedUsers = new Set();
-    /** @type {Map<string, string>} */
-    this.presence = new Map();
+    this.users = new Users((ids) => this.api.users(ids), () => changed('users'));
+    this.unread = new Unread({
+      ask: () => this.api.unread(),
+      places: this.channels,
+      me: () => this.me,
+      counted: () => this.#onCounted(),
+    });
+    this.company = new Company({
+      api: () => this.api,
+      users: this.users,
+      shown: () => this.here(),
+      me: () => this.me,
+      changed,
+    });
+    this.history = new ChannelHistory({
+      api: () => this.api,
+      users: this.users,
+      shown: () => this.here(),
+      changed,
+      read: () => this.markRead(),
+      gone: (id) => this.#forget(id),
+    });
     this.me = '';
     this.current = null;
-    /** The thread beside the channel: `{channel, root, timeline, loading, error}`. */
+    /** @type {Thread | null} the thread beside the channel */
     this.thread = null;
     this.connection = null;
     this.state = { state: 'connecting' };
@@ -105,12 +79,12 @@ export class ChatModel {
   async start() {
     const [me, channels] = await Promise.all([this.api.me(), this.api.channels()]);
     this.me = me.id;
-    this.users.set(me.id, me);
+    this.users.keep([me]);
     for (const channel of channels) this.channels.set(channel.id, place(channel));
     const unread = await this.api.unread();
     for (const channel of await this.#ownBeyond(unread)) this.channels.set(channel.id, place(channel));
-    await this.knowNow(this.#mine().flatMap((one) => one.with ?? []));
-    this.#countUnread(unread);
+    await this.users.knowNow(this.#mine().flatMap((one) => one.with ?? []));
+    this.unread.take(unread);
     const liveliest = this.#mine().sort((a, b) => b.lastMs - a.lastMs);
     for (const channel of liveliest.slice(0, JOINS)) this.session.join(channel.id);
     this.#restoreOutbox();
@@ -125,7 +99,7 @@ export class ChatModel {
     });
     this.session.setPresence(document.visibilityState === 'visible' ? 'active' : 'away');
     this.connection.start();
-    setInterval(() => this.#askWhoIsHere(), HERE_MS);
+    setInterval(() => this.company.askWhoIsHere(), HERE_MS);
   }
 
   stop() {
@@ -136,13 +110,11 @@ export class ChatModel {
   // --- what the views ask
 
   user(id) {
-    const user = this.users.get(id);
-    if (!user) this.want([id]);
-    return user ?? { id, name: id, version: 0 };
+    return this.users.get(id);
   }
 
   nameOf(id) {
-    return this.user(id).name;
+    return this.users.nameOf(id);
   }
 
   here() {
@@ -153,12 +125,6 @@ export class ChatModel {
   title(channel) {
     if (channel.kind !== 'direct') return channel.name;
     return channel.with === this.me ? `${this.nameOf(this.me)} (you)` : this.nameOf(channel.with);
-  }
-
-  /** Where a channel is, without the query. */
-  pathOf(channel) {
-    const byId = channel.kind === 'direct' || TAKEN.includes(channel.name);
-    return `/ui/${encodeURIComponent(byId ? channel.id : channel.name)}`;
   }
 
   /** The channel that a segment of the address means: an id, or a name. */
@@ -193,50 +159,23 @@ export class ChatModel {
 
   /** Everybody whom the page has met, by name, without oneself. */
   people() {
-    const all = [...this.users.values()].filter((user) => user.id !== this.me);
-    return all.sort((a, b) => a.name.localeCompare(b.name));
+    return this.users.others(this.me);
   }
 
   typists(channel) {
-    const now = Date.now();
-    return [...channel.typing].filter(([, until]) => until > now).map(([user]) => user);
+    return this.company.typists(channel);
+  }
+
+  /** What is known of a user's presence. */
+  presenceOf(id) {
+    return this.company.presence.get(id);
   }
 
   // --- users
 
-  /** Asks for users that are not known, together, in a moment. */
-  want(ids) {
-    const before = this.wantedUsers.size;
-    for (const id of ids) this.wantedUsers.add(id);
-    if (before === 0 && this.wantedUsers.size > 0) setTimeout(() => this.#fetchUsers(), 30);
-  }
-
-  async knowNow(ids) {
-    const unknown = [...new Set(ids)].filter((id) => !this.users.has(id));
-    if (unknown.length > 0) this.#keepUsers(await this.api.users(unknown));
-  }
-
-  async #fetchUsers() {
-    const ids = [...this.wantedUsers];
-    this.wantedUsers.clear();
-    try {
-      this.#keepUsers(await this.api.users(ids));
-    } catch {
-      // They are shown by their ids until something asks again.
-    }
-  }
-
-  #keepUsers(users) {
-    for (const user of users) {
-      const known = this.users.get(user.id);
-      if (!known || known.version <= user.version) this.users.set(user.id, user);
-    }
-    if (users.length > 0) this.changed('users');
-  }
-
   /** @param {{name?: string, status?: string}} patch */
   async changeMe(patch) {
-    this.#keepUsers([await this.api.changeMe(patch)]);
+    this.users.keep([await this.api.changeMe(patch)]);
   }
 
   // --- channels
@@ -261,53 +200,9 @@ export class ChatModel {
     return found.filter(Boolean);
   }
 
-  #countUnread(answer) {
-    for (const one of answer.channels) {
-      const channel = this.channels.get(one.channel);
-      if (!channel) continue;
-      channel.read = Math.max(channel.read, one.read);
-      if (one.last_ts_ms > 0) channel.lastMs = one.last_ts_ms;
-      // It has not heard how far we are: what was counted here is nearer the truth.
-      if (one.read < channel.read) continue;
-      // What came live and is not stored yet is not in its count.
-      channel.unread = one.unread + this.#othersAbove(channel, Math.max(one.head, one.read));
-      channel.countedThrough = one.head;
-    }
+  #onCounted() {
     this.changed('channels');
-  }
-
-  /** Messages of others above a seq, as far as they are here. */
-  #othersAbove(channel, seq) {
-    const above = (one) => one.type === 'message' && one.seq > seq && one.user !== this.me;
-    return channel.timeline.list().filter(above).length;
-  }
-
-  /** Asks again what is unread, in a moment and once for all who want it by then. */
-  async #recount() {
-    this.recountWanted = true;
-    if (this.recounting) return;
-    this.recounting = true;
-    for (let pause = RECOUNT_MS; this.recountWanted; ) {
-      await new Promise((done) => setTimeout(done, pause));
-      this.recountWanted = false;
-      pause = RECOUNT_MS;
-      if (await this.#recountNow()) continue;
-      this.recountWanted = true;
-      pause = BEHIND_MS;
-    }
-    this.recounting = false;
-  }
-
-  /** False: it is to be asked again. */
-  async #recountNow() {
-    try {
-      this.#countUnread(await this.api.unread());
-    } catch (error) {
-      return !error.retryable;
-    }
     this.markRead();
-    // What lies between its head and that of a join comes to us in no other way.
-    return this.#mine().every((one) => one.joinedAt <= Math.max(one.countedThrough, one.read));
   }
 
   /** Looks again at which channels there are and what is unread in them. */
@@ -316,8 +211,7 @@ export class ChatModel {
       const [channels, unread] = await Promise.all([this.api.channels(), this.api.unread()]);
       for (const channel of channels) this.#know(channel);
       for (const channel of await this.#ownBeyond(unread)) this.#know(channel);
-      this.#countUnread(unread);
-      this.markRead();
+      this.unread.take(unread);
     } catch (error) {
       if (error.retryable) this.refreshTimer ??= setTimeout(() => this.#refreshAgain(), BEHIND_MS);
     }
@@ -333,7 +227,7 @@ export class ChatModel {
     const known = this.channels.get(channel.id);
     if (known) Object.assign(known, channel);
     else this.channels.set(channel.id, place(channel));
-    if (channel.with) this.want([channel.with].filter((id) => !this.users.has(id)));
+    this.users.meet([channel.with]);
     if (channel.is_member && this.session.channels.size < JOINS) this.session.join(channel.id);
     this.connection?.pump();
     this.changed('channels');
@@ -374,10 +268,10 @@ export class ChatModel {
     this.#listen(channel);
     this.#watchPeople();
     await Promise.all([
-      this.#loadNewest(channel),
+      this.history.loadNewest(channel),
       this.#loadMembers(channel),
-      this.#loadReceipts(channel),
-      this.#askWhoIsHere(),
+      this.company.loadReceipts(channel),
+      this.company.askWhoIsHere(),
     ]);
     this.markRead();
   }
@@ -423,142 +317,14 @@ export class ChatModel {
     return this.channels.get(id) ?? this.#know(await this.api.channel(id));
   }
 
-  // --- history
-
-  /** The newest page, through the point from which everything comes live. */
-  async #loadNewest(channel) {
-    if (channel.timeline.loaded || channel.loading) return;
-    channel.loading = true;
-    channel.loadError = null;
-    this.changed('log');
-    const joinedAt = channel.joinedAt;
-    try {
-      const page = await this.api.messages(
-        channel.id,
-        joinedAt > 0 ? { at_least: joinedAt } : undefined,
-      );
-      channel.loading = false;
-      if (channel.joinedAt !== joinedAt || page.head < (joinedAt ?? 0)) {
-        // Joined meanwhile, or the store is behind the point from which it comes live.
-        const pause = page.head < (joinedAt ?? 0) ? CAUGHT_UP_MS : 0;
-        if (joinedAt === null) channel.timeline.replaceThrough(page.head, page);
-        channel.timeline.loaded = false;
-        this.#loadLater(channel, pause);
-      } else {
-        channel.timeline.replaceThrough(joinedAt || page.head, page);
-        // Without a join yet it is shown, and read again when that is answered.
-        channel.timeline.loaded = joinedAt !== null;
-        this.#meet(page.messages);
-      }
-    } catch (error) {
-      channel.loading = false;
-      channel.loadError = error.message;
-      if (error.code === 'channel_not_found') this.#forget(channel.id);
-      else if (error.retryable) this.#loadLater(channel, LOAD_AGAIN_MS);
-    }
-    this.changed('log');
-    this.markRead();
-  }
-
-  /** The newest page again after a pause, if it is on screen then. */
-  #loadLater(channel, pause) {
-    clearTimeout(channel.loadTimer);
-    channel.loadTimer = setTimeout(() => {
-      if (this.here() === channel && channel.is_member) this.#loadNewest(channel);
-    }, pause);
-  }
-
-  /** The page before the oldest one, if there is one. */
-  async loadOlder() {
-    const channel = this.here();
-    const { timeline } = channel ?? {};
-    const oldest = timeline?.oldest();
-    if (!channel?.is_member || channel.loading || !timeline.hasOlder || !oldest) return;
-    channel.loading = true;
-    channel.loadError = null;
-    this.changed('log');
-    try {
-      const page = await this.api.messages(channel.id, { before: oldest });
-      if (channel.timeline === timeline && timeline.oldest() === oldest) timeline.addOlder(page);
-      this.#meet(page.messages);
-    } catch (error) {
-      channel.loadError = error.message;
-    }
-    channel.loading = false;
-    this.changed('log');
-    // Joined anew meanwhile, where the newest page could not be read beside this one.
-    if (!channel.timeline.loaded) this.#loadLater(channel, 0);
-  }
-
-  /** Reads what could not be read a moment ago. */
-  async readAgain() {
-    const channel = this.here();
-    if (channel?.timeline.loaded) await this.loadOlder();
-    else if (channel?.is_member) await this.#loadNewest(channel);
-  }
-
-  #meet(records) {
-    const ids = records.flatMap((one) => [one.user, one.member]).filter(Boolean);
-    this.want(ids.filter((id) => !this.users.has(id)));
-  }
-
-  /** Reads in a moment who belongs to it, once for all who come and go until then. */
-  #membersChanged(channel) {
-    channel.membersTimer ||= setTimeout(() => {
-      channel.membersTimer = 0;
-      if (this.current === channel.id) this.#loadMembers(channel);
-      else channel.members = null;
-    }, MEMBERS_MS);
-  }
+  // --- people
 
   async #loadMembers(channel) {
-    channel.membersAsked += 1;
-    const asked = channel.membersAsked;
-    try {
-      const { items, next } = await this.api.members(channel.id);
-      // An answer that was overtaken may be older.
-      if (channel.membersAsked !== asked) return;
-      this.#keepUsers(items.map((member) => member.user));
-      channel.members = items.map(({ user, role }) => ({ user: user.id, role }));
-      channel.moreMembers = (next ?? null) !== null;
-      this.#watchPeople();
-      this.changed('people');
-      this.changed('head');
-    } catch {
-      // Read again when the channel is opened again.
-    }
-  }
-
-  async #loadReceipts(channel) {
-    if (channel.kind !== 'direct') return;
-    try {
-      const { receipts } = await this.api.receipts(channel.id);
-      for (const receipt of receipts) this.#keepReceipt(channel, receipt);
-      this.changed('log');
-    } catch {
-      // The next receipt says more.
-    }
-  }
-
-  async #askWhoIsHere() {
-    const channel = this.here();
-    if (!channel?.is_member || document.visibilityState !== 'visible') return;
-    try {
-      const { users, complete } = await this.api.listeners(channel.id);
-      channel.here = { users: new Set(users.map((one) => one.user)), complete };
-      this.#keepUsers(await this.api.users([...channel.here.users].filter((id) => !this.users.has(id))));
-      this.changed('people');
-      this.changed('head');
-    } catch {
-      // What was known stays on screen; the next look tells.
-    }
+    if (await this.company.loadMembers(channel)) this.#watchPeople();
   }
 
   #watchPeople() {
-    const members = (this.here()?.members ?? []).slice(0, WATCHED_MEMBERS);
-    const partners = this.sections().direct.map((one) => one.with);
-    const all = new Set([this.me, ...members.map((one) => one.user), ...partners]);
-    this.session.watch([...all].slice(0, 200));
+    this.session.watch(this.company.toWatch(this.sections().direct.map((one) => one.with)));
     this.connection?.pump();
   }
 
@@ -567,61 +333,24 @@ export class ChatModel {
   async openThread(root) {
     const channel = this.here();
     if (!channel) return;
-    const thread = {
-      channel: channel.id,
-      root,
-      timeline: new Timeline(),
-      loading: true,
-      error: null,
-    };
-    thread.timeline.hasOlder = false;
-    const known = channel.timeline.bySeq.get(root);
+    const thread = new Thread(channel.id, root);
     this.thread = thread;
     this.changed('thread');
-    try {
-      await this.#readThread(channel, thread, thread.timeline);
-    } catch (error) {
-      thread.error = error.message;
-      if (known) thread.timeline.add(recordOf(known));
-    }
-    thread.loading = false;
+    await thread.open(channel, this.#pagesOf(thread));
     this.changed('thread');
   }
 
-  /** Reads a thread's pages into a timeline, and what came live meanwhile. */
-  async #readThread(channel, thread, timeline) {
-    const { root } = thread;
-    let after;
-    for (;;) {
-      const page = await this.api.replies(channel.id, root, after);
-      if (this.thread !== thread) return;
-      for (const record of [page.root, ...page.messages]) timeline.add(record, page.head);
-      trimThread({ root, timeline });
-      this.#meet([page.root, ...page.messages]);
-      after = page.messages.at(-1)?.seq;
-      if (!page.has_more || after === undefined) break;
-    }
-    for (const entry of channel.timeline.list()) {
-      if (entry.thread === root) timeline.add(recordOf(entry));
-    }
-    for (const change of channel.timeline.changes) timeline.add(change);
-    for (const sent of channel.timeline.pending.values()) {
-      if (sent.thread === root) timeline.addPending(sent);
-    }
+  #pagesOf(thread) {
+    return async (after) => {
+      const page = await this.api.replies(thread.channel, thread.root, after);
+      if (this.thread !== thread) return null;
+      this.users.meetIn([page.root, ...page.messages]);
+      return page;
+    };
   }
 
-  /** What lies between the last record and a join that could not go on is in the store alone. */
   async #readThreadAgain(channel, thread) {
-    const timeline = new Timeline();
-    timeline.hasOlder = false;
-    try {
-      await this.#readThread(channel, thread, timeline);
-      // The thread itself stays: a reply that is being written belongs to it.
-      thread.timeline = timeline;
-      thread.error = null;
-    } catch (error) {
-      thread.error = error.message;
-    }
+    await thread.again(channel, this.#pagesOf(thread));
     if (this.thread === thread) this.changed('thread');
   }
 
@@ -756,7 +485,7 @@ export class ChatModel {
     this.connection?.tryNow();
     this.markRead();
     this.refresh();
-    this.#askWhoIsHere();
+    this.company.askWhoIsHere();
   }
 
   /** Whether the end of the channel is on screen. */
@@ -788,7 +517,7 @@ export class ChatModel {
     const before = this.state;
     this.state = state;
     if (state.state === 'open' && before.state !== 'open') {
-      this.#askWhoIsHere();
+      this.company.askWhoIsHere();
       // Of a channel that one was added to meanwhile nobody tells again.
       if (this.wasOpen) this.refresh();
       this.wasOpen = true;
@@ -820,8 +549,8 @@ export class ChatModel {
       case 'joined':
         if (channel) {
           this.#onJoined(channel, output);
-          // Receipts are in no log: those of the time away are asked for.
-          if (this.current === channel.id) this.#loadReceipts(channel);
+          // Those of the time away nobody tells again.
+          if (this.current === channel.id) this.company.loadReceipts(channel);
         }
         break;
       case 'join-failed':
@@ -843,10 +572,10 @@ export class ChatModel {
         if (channel) this.#onReceipt(channel, output);
         break;
       case 'typing':
-        if (channel && output.user !== this.me) this.#onTyping(channel, output.user);
+        if (channel && output.user !== this.me) this.company.onTyping(channel, output.user);
         break;
       case 'presence':
-        this.#onPresence(output);
+        this.company.onPresence(output);
         break;
       default: // what the connection's state says already
     }
@@ -865,10 +594,10 @@ export class ChatModel {
     if (since !== null && recovered) return;
     channel.joinedAt = head ?? 0;
     channel.timeline.loaded = false;
-    if (this.current === channel.id) this.#loadNewest(channel);
+    if (this.current === channel.id) this.history.loadNewest(channel);
     if (this.thread?.channel === channel.id) this.#readThreadAgain(channel, this.thread);
     // What came before the head and after the count is told by nobody.
-    if (head === null || head > channel.countedThrough) this.#recount();
+    if (head === null || head > channel.countedThrough) this.unread.recount();
   }
 
   async #onDirect({ channel, head, with: partner }) {
@@ -879,27 +608,27 @@ export class ChatModel {
       known.is_member = true;
       known.with = partner ?? this.me;
       this.channels.set(channel, known);
-      if (partner) this.want([partner].filter((id) => !this.users.has(id)));
+      this.users.meet([partner]);
       this.#watchPeople();
       // What was said before the page was told of it.
       this.refresh();
     }
     known.joinedAt = head ?? 0;
     known.timeline.loaded = false;
-    if (this.current === channel) this.#loadNewest(known);
+    if (this.current === channel) this.history.loadNewest(known);
     this.changed('channels');
   }
 
   #onRecord(channel, record, old) {
     const { timeline } = channel;
-    this.want([record.user, record.member].filter((id) => id && !this.users.has(id)));
+    this.users.meetIn([record]);
     switch (record.type) {
       case 'identity_change':
-        if ((this.users.get(record.user)?.version ?? 0) < record.version) this.want([record.user]);
+        this.users.renew(record.user, record.version);
         return;
       case 'member_joined':
       case 'member_left':
-        this.#membersChanged(channel);
+        this.company.membersChanged(channel, () => this.#loadMembers(channel));
         break;
       case 'message':
         channel.typing.delete(record.user);
@@ -918,13 +647,7 @@ export class ChatModel {
   }
 
   #addToThread(record) {
-    const { thread } = this;
-    const { root, timeline } = thread;
-    const belongs = record.type === 'message' ? record.thread === root : record.target !== undefined;
-    if (!belongs) return;
-    timeline.add(record);
-    trimThread(thread);
-    this.changed('thread');
+    if (this.thread.add(record)) this.changed('thread');
   }
 
   #onUnread(channel, record, old) {
@@ -947,36 +670,11 @@ export class ChatModel {
       channel.read = receipt.read;
       // A channel that was never opened here does not know its newest message.
       if (channel.timeline.loaded && receipt.read >= channel.timeline.newest()) channel.unread = 0;
-      else this.#recount();
+      else this.unread.recount();
       this.changed('channels');
       return;
     }
-    this.#keepReceipt(channel, receipt);
-    if (this.current === channel.id) this.#drawn();
-  }
-
-  #keepReceipt(channel, { user, delivered, read }) {
-    if (user === this.me && channel.with !== this.me) return;
-    const known = channel.receipts.get(user) ?? { delivered: 0, read: 0 };
-    channel.receipts.set(user, {
-      delivered: Math.max(known.delivered, delivered),
-      read: Math.max(known.read, read),
-    });
-  }
-
-  #onTyping(channel, user) {
-    channel.typing.set(user, Date.now() + TYPING_MS);
-    if (this.current !== channel.id) return;
-    this.changed('typing');
-    setTimeout(() => this.changed('typing'), TYPING_MS + 50);
-  }
-
-  #onPresence({ user, state }) {
-    if (this.presence.get(user) === state) return;
-    this.presence.set(user, state);
-    this.changed('presence');
-    clearTimeout(this.hereTimer);
-    this.hereTimer = setTimeout(() => this.#askWhoIsHere(), 500);
+    this.company.onReceipt(channel, receipt);
   }
 
   #onSettled({ channel, change, messageId, ok, error }) {
@@ -1024,36 +722,5 @@ export class ChatModel {
     // Above the oldest one it would hide what lies between; an older page brings it.
     if (record.seq > (timeline.oldest() ?? 0) || !timeline.hasOlder) timeline.add(record);
     if (this.thread?.channel === channel.id) this.#addToThread(record);
-  }
-}
-
-/** Keeps the message that began a thread, and its newest replies. */
-function trimThread({ root, timeline }) {
-  const began = timeline.bySeq.get(root);
-  timeline.trim(KEEP_REPLIES);
-  if (began && !timeline.bySeq.has(root)) timeline.add(recordOf(began));
-}
-
-/** A message of a timeline as it would come from history. */
-function recordOf(entry) {
-  const reactions = [...entry.reactions].map(([reaction, users]) => ({ reaction, users: [...users] }));
-  const { type, seq, user, message_id, text, ts_ms, thread, edited, deleted, replies } = entry;
-  const copy = replies ? { ...replies } : undefined;
-  const inThread = thread ?? undefined;
-  return { type, seq, user, message_id, text, ts_ms, thread: inThread, edited, deleted, reactions, replies: copy };
-}
-
-/** A change of one's own as everybody hears it. */
-function changeRecord(change, { seq, user, ts_ms }) {
-  const base = { seq, user, ts_ms, target: change.target };
-  switch (change.type) {
-    case 'edit':
-      return { ...base, type: 'message_changed', text: change.text };
-    case 'delete':
-      return { ...base, type: 'message_deleted' };
-    default: {
-      const type = change.remove ? 'reaction_removed' : 'reaction_added';
-      return { ...base, type, reaction: change.reaction };
-    }
   }
 }

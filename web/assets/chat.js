@@ -4,6 +4,7 @@ import { Auth } from './auth.js';
 import { ChatModel } from './chat-model.js';
 import { channelDialog, personDialog, profileDialog, seenDialog, signInPage } from './dialogs.js';
 import { h, icon, iconButton, replace, roomOf } from './dom.js';
+import { pathOf } from './place.js';
 import { Composer } from './view-composer.js';
 import { LogView } from './view-log.js';
 import { membersText, PeopleView, Side, ThreadView } from './view-side.js';
@@ -153,7 +154,7 @@ class Page {
 
   #addressOf(channel) {
     const query = auth.idUser === null ? '' : `?id_user=${auth.idUser}`;
-    return this.model.pathOf(channel) + query;
+    return pathOf(channel) + query;
   }
 
   /** Shows what the address says. */
@@ -212,7 +213,7 @@ class Page {
     }
     const title = model.title(channel);
     const direct = channel.kind === 'direct';
-    const mark = direct ? presenceDot(model.presence.get(channel.with)) : icon(channel.kind === 'private' ? 'lock' : 'hash');
+    const mark = direct ? presenceDot(model.presenceOf(channel.with)) : icon(channel.kind === 'private' ? 'lock' : 'hash');
     const here = channel.here?.users.size ?? 0;
     const parts = [];
     if (direct) parts.push(model.user(channel.with).status);

@@ -120,7 +120,7 @@ export async function seenDialog(model, channel, seq) {
       if (!known || RANK.indexOf(status) > RANK.indexOf(known)) best.set(user, status);
     }
     best.delete(model.me);
-    await model.knowNow([...best.keys()]);
+    await model.users.knowNow(best.keys());
     note.textContent = best.size === 0 ? 'Nobody else is told in so large a channel.' : '';
     list.replaceChildren(
       ...[...best]

@@ -116,7 +116,7 @@ export class LogView {
     if (loadError) text = `The messages cannot be read now: ${loadError}.`;
     else if (loading) text = 'Reading…';
     else if (timeline.hasOlder) text = '';
-    const again = () => this.model.readAgain();
+    const again = () => this.model.history.readAgain();
     const button = loadError
       ? h('button', { type: 'button', class: 'text-button', 'data-name': 'read-again', onclick: again }, 'Try again')
       : null;
@@ -519,7 +519,7 @@ export class LogView {
     if (model.atEnd !== atEnd) model.setAtEnd(atEnd);
     const { timeline, loading, loadError } = this.shown;
     if (element.scrollTop < NEAR_TOP && timeline.loaded && timeline.hasOlder && !loading && !loadError) {
-      model.loadOlder();
+      model.history.loadOlder();
     }
   }
 }

@@ -86,7 +86,7 @@ export class PeopleView {
     if (!channel) return;
     const members = channel.members ?? [];
     const here = channel.here?.users ?? new Set();
-    const stateOf = (id) => model.presence.get(id) ?? 'unknown';
+    const stateOf = (id) => model.presenceOf(id) ?? 'unknown';
     const sorted = [...members].sort(
       (a, b) =>
         here.has(b.user) - here.has(a.user) ||

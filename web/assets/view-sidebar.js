@@ -66,7 +66,7 @@ export class Sidebar {
     const title = model.title(channel);
     const current = model.current === channel.id;
     const direct = channel.kind === 'direct';
-    const state = direct ? (model.presence.get(channel.with) ?? 'unknown') : '';
+    const state = direct ? (model.presenceOf(channel.with) ?? 'unknown') : '';
     const sign = [title, current, channel.unread, state, channel.kind, this.hrefOf(channel)].join('\u001f');
     const make = () => {
       const unread = channel.unread > 0;

@@ -73,10 +73,10 @@ test('an older page that could not be read is read when it is asked for again', 
   page.model.api.messages = async () => {
     throw Object.assign(new Error('away'), { retryable: true });
   };
-  await page.model.loadOlder();
+  await page.model.history.loadOlder();
   assert.equal(place.loadError, 'away');
   page.model.api.messages = async () => history([message('C1', 49)]);
-  await page.model.readAgain();
+  await page.model.history.readAgain();
   assert.equal(place.loadError, null);
   assert.deepEqual(place.timeline.list().map((one) => one.seq), [49, 50]);
 });
@@ -95,7 +95,7 @@ test('a channel that is joined anew while an older page is read reads its newest
   const page = await opened(t, [message('C1', 50)], { has_more: true });
   const { promise, resolve } = later();
   page.model.api.messages = () => promise;
-  const older = page.model.loadOlder();
+  const older = page.model.history.loadOlder();
   await page.reconnect();
   await page.joined({ head: 100, recovered: false, reason: 'away' });
   page.model.api.messages = async () => history([message('C1', 100)], { has_more: true });

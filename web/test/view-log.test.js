@@ -58,7 +58,7 @@ test('what is read stays where it is when older messages come', () => {
   const source = place({ newSince: 0 });
   const { view } = logOf({ source });
   let asked = 0;
-  view.model.loadOlder = () => (asked += 1);
+  view.model.history = { loadOlder: () => (asked += 1) };
   source.timeline.replaceThrough(70, history(messages(51, 70), { has_more: true }));
   view.draw();
   assert.equal(asked, 1, 'all of it is new: it begins at the top');
