@@ -7,9 +7,9 @@ use std::fmt::Write as _;
 
 const WIDTH: f64 = 900.0;
 /// Where bars begin.
-const LEFT: f64 = 400.0;
+const LEFT: f64 = 425.0;
 /// Where they end at most.
-const RIGHT: f64 = 800.0;
+const RIGHT: f64 = 825.0;
 const LINE: f64 = 21.0;
 const BAR: f64 = 11.0;
 const HEAD: f64 = 58.0;
@@ -91,13 +91,13 @@ fn draw(panel: &Panel<'_>, top: f64) -> String {
         svg += &line(x, first, x, last, FAINT, 1.0);
         svg += &text(x, first - 4.0, "middle", PLAIN, false, &number(tick));
     }
-    for (n, row) in panel.rows.iter().enumerate() {
-        svg += &bar(row, &scale, top + HEAD + LINE * n as f64);
+    for (n, (row, label)) in panel.rows.iter().zip(labels(&panel.rows)).enumerate() {
+        svg += &bar(row, &label, &scale, top + HEAD + LINE * n as f64);
     }
     svg
 }
 
-fn bar(row: &Row, scale: &Scale, y: f64) -> String {
+fn bar(row: &Row, label: &str, scale: &Scale, y: f64) -> String {
     let Some(ratio) = row.ratio else {
         return String::new();
     };
@@ -108,7 +108,7 @@ fn bar(row: &Row, scale: &Scale, y: f64) -> String {
     };
     let middle = y - 4.0;
     let (from, to) = (scale.x(scale.least), scale.x(ratio.median));
-    let mut svg = text(LEFT - 12.0, y, "end", INK, false, &label(row));
+    let mut svg = text(LEFT - 12.0, y, "end", INK, false, label);
     // Writing to a string cannot fail.
     writeln!(
         svg,
@@ -137,21 +137,48 @@ fn whisker(ratio: Spread, scale: &Scale, y: f64) -> String {
     svg
 }
 
-/// Short enough for the left column.
-fn label(row: &Row) -> String {
-    const MOST: usize = 62;
-    let what = row.workload.split(", ").next().unwrap_or_default();
-    let metric = row.metric.split(", ").next().unwrap_or_default();
-    let what = if row.metric.starts_with("CPU a") {
-        what
-    } else {
-        metric
+/// Short enough for the left column, and no two alike where their workloads differ.
+fn labels(rows: &[&Row]) -> Vec<String> {
+    let what: Vec<&str> = rows.iter().map(|row| what(row)).collect();
+    let alike = |one: usize, other: usize| {
+        let key = |at: usize| (&rows[at].id, what[at], &rows[at].paired_with);
+        one != other && key(one) == key(other)
     };
-    let all = format!("{}  {what} · {}", row.id, row.paired_with);
-    if all.chars().count() <= MOST {
-        return all;
+    let label = |at: usize| {
+        let others: Vec<&Row> = (0..rows.len())
+            .filter(|other| alike(at, *other))
+            .map(|other| rows[other])
+            .collect();
+        let own = rows[at]
+            .workload
+            .split(", ")
+            .find(|part| others.iter().any(|row| !row.workload.contains(part)));
+        let own = own.map_or_else(String::new, |part| format!(", {part}"));
+        let row = rows[at];
+        short(&format!(
+            "{}  {}{own} · {}",
+            row.id, what[at], row.paired_with
+        ))
+    };
+    (0..rows.len()).map(label).collect()
+}
+
+/// What a row is about: the workload, unless the figure says more.
+fn what(row: &Row) -> &str {
+    let text = if row.metric.starts_with("CPU ") {
+        &row.workload
+    } else {
+        &row.metric
+    };
+    text.split(", ").next().unwrap_or_default()
+}
+
+fn short(text: &str) -> String {
+    const MOST: usize = 62;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
     }
-    let mut short: String = all.chars().take(MOST - 1).collect();
+    let mut short: String = text.chars().take(MOST - 1).collect();
     short.push('…');
     short
 }
@@ -260,7 +287,26 @@ mod tests {
     fn labels_are_short_and_escaped() {
         let long = "w".repeat(100);
         let row = Row::new("B1", &long, "CPU a delivery, us", "edge");
-        assert_eq!(label(&row).chars().count(), 62);
+        assert_eq!(labels(&[&row])[0].chars().count(), 62);
         assert!(text(0.0, 0.0, "end", INK, false, "a<b&c").contains("a&lt;b&amp;c"));
+    }
+
+    #[test]
+    fn labels_say_what_differs() {
+        let row = |workload: &str, metric: &str| Row::new("B2", workload, metric, "edge");
+        let rows = [
+            row("a channel, 128 B, bursts of 16", "CPU a delivery, us"),
+            row("a channel, 128 B, bursts of 64", "CPU a delivery, us"),
+            row("a channel, 128 B, bursts of 64", "latency p99, us"),
+        ];
+        let rows: Vec<&Row> = rows.iter().collect();
+        assert_eq!(
+            labels(&rows),
+            [
+                "B2  a channel, bursts of 16 · ",
+                "B2  a channel, bursts of 64 · ",
+                "B2  latency p99 · ",
+            ]
+        );
     }
 }
