@@ -40,9 +40,10 @@ use crate::{
     socket::{Flushed, Socket, WireStream},
 };
 
-/// Sends of one socket that wait for the log. At the bound its requests are no longer read: TCP
-/// carries the pressure back to the client.
-const SENDS_IN_FLIGHT: usize = 32;
+/// Sends of one socket that wait for the log: more than a user may send at once, so that such a
+/// burst goes in one piece. At the bound its requests are no longer read: TCP carries the pressure
+/// back to the client.
+const SENDS_IN_FLIGHT: usize = 64;
 /// Messages of the client that are taken up before what they were answered is written.
 const MESSAGES_A_TURN: usize = 64;
 

@@ -65,7 +65,7 @@ pub type WireRecorder = Arc<dyn Fn(Wire<'_>) + Send + Sync>;
 pub struct Limits {
     /// Messages accepted by `send` and not yet answered; past it `send` refuses.
     pub unsent: usize,
-    /// Sends on the wire without an answer; the server reads no further than 32 either.
+    /// Sends on the wire without an answer, at most 64: the server reads no further either.
     pub in_flight: usize,
     /// Events waiting for the application; past it the socket is not read.
     pub events: usize,
