@@ -10,6 +10,7 @@ mod people;
 #[cfg(test)]
 mod people_tests;
 mod registration;
+mod serial;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -32,12 +33,11 @@ use hubbub_protocol::{
 };
 use lru::LruCache;
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 #[cfg(test)]
 use smallvec::SmallVec;
 use tokio::sync::Notify;
 
-use self::state::{Channel, Gate, HeldJoin, PendingJoin, State};
 pub(crate) use self::{
     loads::Loads,
     members::Reopened,
@@ -45,6 +45,10 @@ pub(crate) use self::{
     people::{Bus, connection_id},
     registration::Registration,
     turn::Turn,
+};
+use self::{
+    serial::{BySocketId, SocketIds},
+    state::{Channel, Gate, HeldJoin, PendingJoin, State},
 };
 use crate::{
     feed::{Counts, Feed, Frame, Limits, SocketId},
@@ -126,7 +130,7 @@ impl Hub {
         vouched.resize(VOUCHED);
         Self {
             state: Mutex::new(State {
-                sockets: FxHashMap::default(),
+                sockets: BySocketId::default(),
                 user_id_to_sockets: HashMap::new(),
                 people: HashMap::new(),
                 watches: Watches::default(),
@@ -134,12 +138,12 @@ impl Hub {
                 typing: TypingRate::new(),
                 vouched,
                 channels: HashMap::new(),
-                synced: FxHashSet::default(),
+                synced: SocketIds::default(),
                 untold: FxHashSet::default(),
                 synced_due: Vec::new(),
                 retrying: HashSet::new(),
                 deadlines: VecDeque::new(),
-                waits_for_room: FxHashSet::default(),
+                waits_for_room: SocketIds::default(),
                 emptied: VecDeque::new(),
                 limits: Limits::new(recent_bytes as u64),
                 counts: Counts::default(),
@@ -244,7 +248,7 @@ impl Hub {
                     } else {
                         Gate::Open
                     },
-                    held: FxHashMap::default(),
+                    held: BySocketId::default(),
                     members: HashSet::new(),
                     listeners: 0,
                     empty_since_ms: None,

@@ -7,9 +7,11 @@ use hubbub_mutant::{Mutant, planted};
 use hubbub_protocol::{
     ChannelId, CloseCode, JoinReply, Joined, Seq, ServerFrame, replay_frame, reply_ok, synced_frame,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::state::Entry;
+use super::{
+    serial::{BySocketId, SocketIds},
+    state::Entry,
+};
 use crate::{
     feed::{Burst, Outboxes, SocketId},
     outbox::Outbox,
@@ -20,8 +22,8 @@ use crate::{
 /// The sockets as a feed sees them.
 pub(super) struct Out<'a> {
     pub(super) channel: ChannelId,
-    pub(super) sockets: &'a mut FxHashMap<SocketId, Entry>,
-    pub(super) synced: &'a mut FxHashSet<SocketId>,
+    pub(super) sockets: &'a mut BySocketId<Entry>,
+    pub(super) synced: &'a mut SocketIds,
     pub(super) dirty: &'a mut Vec<Arc<Socket>>,
     /// The last `synced`, encoded: all attached sockets are told the same.
     pub(super) encoded: Option<(Seq, Bytes)>,

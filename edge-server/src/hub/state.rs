@@ -8,13 +8,18 @@ use std::{
 use hubbub_protocol::{
     ChannelId, DeviceId, ErrorBody, ErrorCode, RequestId, Seq, UserId, left_frame, reply_error,
 };
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 use smallvec::SmallVec;
 use thin_vec::ThinVec;
 
 use lru::LruCache;
 
-use super::{Turn, out::Out, people::Person};
+use super::{
+    Turn,
+    out::Out,
+    people::Person,
+    serial::{BySocketId, SocketIds},
+};
 use crate::{
     feed::{Counts, Feed, Limits, SocketId},
     people::{marks::Marks, typing::TypingRate, watches::Watches},
@@ -95,7 +100,7 @@ pub(super) struct Channel {
     pub(super) gate: Gate,
     /// Joins that came while it was held. Their memberships were read, but who was removed since
     /// is known only when it opens: until then they get nothing, not even a reply.
-    pub(super) held: FxHashMap<SocketId, HeldJoin>,
+    pub(super) held: BySocketId<HeldJoin>,
     /// Users that the primary called members since the feed opened; evictions take them out.
     pub(super) members: HashSet<UserId>,
     pub(super) listeners: usize,
@@ -142,9 +147,8 @@ impl Channel {
 }
 
 pub(super) struct State {
-    /// Looked up for every delivery. The ids are ours, so nobody can choose them to collide: a
-    /// quick hash will do, here and below.
-    pub(super) sockets: FxHashMap<SocketId, Entry>,
+    /// Looked up for every delivery.
+    pub(super) sockets: BySocketId<Entry>,
     pub(super) user_id_to_sockets: HashMap<UserId, SmallVec<[SocketId; 2]>>,
     /// Users with sockets, and those who had some a moment ago.
     pub(super) people: HashMap<UserId, Person>,
@@ -157,16 +161,17 @@ pub(super) struct State {
     /// Boxed: a table that has grown is half empty, and a feed is large.
     pub(super) channels: HashMap<ChannelId, Box<Channel>>,
     /// Sockets that were given a `synced` since the last tick; it waits for a write to ride on.
-    pub(super) synced: FxHashSet<SocketId>,
+    pub(super) synced: SocketIds,
     /// Those of the tick before: what still waits gets a write of its own at the next one.
     pub(super) synced_due: Vec<SocketId>,
     /// Channels whose horizon has moved since the last tick: their sockets are told at the next
-    /// one, once for all that came in between.
+    /// one, once for all that came in between. The store gives channels their ids, so nobody can
+    /// choose them to collide: a quick hash will do.
     pub(super) untold: FxHashSet<ChannelId>,
     /// Channels whose feed has a question to ask again later.
     pub(super) retrying: HashSet<ChannelId>,
     /// Sockets some of whose channels have not had their turn at the room in the outbox.
-    pub(super) waits_for_room: FxHashSet<SocketId>,
+    pub(super) waits_for_room: SocketIds,
     /// Joins in the order of their deadlines; one that was answered since is passed over.
     pub(super) deadlines: VecDeque<(u64, SocketId, ChannelId)>,
     /// Channels whose last listener left, in that order; one that has listeners again, or lost its
