@@ -149,6 +149,24 @@ impl Outbox {
         taken
     }
 
+    /// Whether a burst may be written past the outbox: nothing waits that has to be written before
+    /// it or with it, and all of it would have been taken.
+    pub(crate) fn may_be_passed(&self, burst: &Burst) -> bool {
+        self.entries.is_empty()
+            && self.held.is_empty()
+            && !self.synced_rides()
+            && !self.is_going()
+            && self.has_room(burst.frames().len(), burst.bytes())
+    }
+
+    /// Queues records of which the kernel has taken so many bytes, less than all, past the outbox.
+    pub(crate) fn push_begun(&mut self, channel: ChannelId, burst: &Burst, written: usize) {
+        for (bytes, frames) in burst.pieces() {
+            self.push_records(channel, frames.len(), bytes);
+        }
+        self.advance(written);
+    }
+
     fn has_room(&self, frames: usize, bytes: usize) -> bool {
         let (most_frames, most_bytes) = bounds();
         self.record_frames + frames <= most_frames && self.record_bytes + bytes <= most_bytes
@@ -367,6 +385,16 @@ impl Outbox {
             }
             Kind::Synced(_) | Kind::Control => self.control_bytes -= entry.bytes.len(),
         }
+    }
+
+    /// The pieces of a burst, as far as one call takes them.
+    pub(crate) fn slices_of<'a>(burst: &'a Burst, into: &mut [IoSlice<'a>; SLICES]) -> usize {
+        let mut used = 0;
+        for (slot, (bytes, _)) in into.iter_mut().zip(burst.pieces()) {
+            *slot = IoSlice::new(bytes);
+            used += 1;
+        }
+        used
     }
 
     /// The bytes to write next, at most as many slices as one call takes.

@@ -40,12 +40,22 @@ impl Burst {
         self.frames.push(frame);
     }
 
+    /// Before anything else of the turn.
     fn hand_on(&mut self, edge: &Edge, turn: &mut Turn) {
+        self.give(edge, false, turn);
+    }
+
+    /// At the end of a turn.
+    fn hand_on_last(&mut self, edge: &Edge, turn: &mut Turn) {
+        self.give(edge, true, turn);
+    }
+
+    fn give(&mut self, edge: &Edge, last: bool, turn: &mut Turn) {
         let Some(channel) = self.channel.take() else {
             return;
         };
         let now = edge.now_ms();
-        let used = edge.hub.on_records(channel, &self.frames, now, turn);
+        let used = edge.hub.on_records(channel, &self.frames, last, now, turn);
         let kind = if used { "record" } else { "held" };
         edge.metrics.bus_events(kind, self.frames.len());
         self.frames.clear();
@@ -62,14 +72,14 @@ pub(crate) async fn run(edge: Arc<Edge>, mut inbox: Inbox) -> Result<(), Infalli
         edge.check_lease();
         for (count, event) in events.drain(..).enumerate() {
             if count % BATCH == BATCH - 1 {
-                burst.hand_on(&edge, &mut turn);
+                burst.hand_on_last(&edge, &mut turn);
                 edge.perform_all(&mut turn);
                 // The process may have stood still for any time.
                 edge.check_lease();
             }
             on_event(&edge, event, &mut burst, &mut turn);
         }
-        burst.hand_on(&edge, &mut turn);
+        burst.hand_on_last(&edge, &mut turn);
         edge.perform_all(&mut turn);
         edge.note_turn(begun.elapsed());
     }

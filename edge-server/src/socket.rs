@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use hubbub_protocol::CloseCode;
+use hubbub_protocol::{ChannelId, CloseCode};
 use parking_lot::Mutex;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
@@ -20,7 +20,10 @@ use tokio::{
     sync::Notify,
 };
 
-use crate::{feed::SocketId, outbox::Outbox};
+use crate::{
+    feed::{Burst, SocketId},
+    outbox::Outbox,
+};
 
 /// In place of the time of the last request: the device was found idle.
 const IDLE: u64 = u64::MAX;
@@ -34,6 +37,17 @@ pub(crate) enum Flushed {
     Blocked,
     /// The connection is gone.
     Gone,
+}
+
+/// What came of records that were to be written at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The kernel has them.
+    Whole,
+    /// It has some of their bytes; the rest is queued, and the socket is to be flushed.
+    Part,
+    /// They are to be queued: something waits before them, or the kernel takes nothing.
+    Nothing,
 }
 
 /// Shared by the connection's task, the hub and the wheel. Writes are done inline by whoever
@@ -125,8 +139,7 @@ impl Socket {
                 Ok(0) => return Flushed::Gone,
                 Ok(count) => {
                     outbox.advance(count);
-                    self.wrote_ms.store(now_ms, Ordering::Relaxed);
-                    self.sent_bytes.fetch_add(count as u64, Ordering::Relaxed);
+                    self.note_written(count, now_ms);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if !self.blocked.swap(true, Ordering::Relaxed) {
@@ -138,6 +151,38 @@ impl Socket {
                 Err(_) => return Flushed::Gone,
             }
         }
+    }
+
+    /// Writes records of a channel past an outbox in which nothing waits: the common case, in which
+    /// nothing has to be queued and looked for again. Never waits.
+    pub(crate) fn write_past(&self, channel: ChannelId, burst: &Burst, now_ms: u64) -> Written {
+        let mut outbox = self.outbox.lock();
+        if !outbox.may_be_passed(burst) {
+            return Written::Nothing;
+        }
+        let result = match burst.only_piece() {
+            Some(bytes) => self.tcp.try_write(bytes),
+            None => {
+                let mut slices = Outbox::empty_slices();
+                let used = Outbox::slices_of(burst, &mut slices);
+                self.tcp.try_write_vectored(&slices[..used])
+            }
+        };
+        // An error is met again, and dealt with, by the flush of what is queued then.
+        let Ok(count @ 1..) = result else {
+            return Written::Nothing;
+        };
+        self.note_written(count, now_ms);
+        if count == burst.bytes() {
+            return Written::Whole;
+        }
+        outbox.push_begun(channel, burst, count);
+        Written::Part
+    }
+
+    fn note_written(&self, count: usize, now_ms: u64) {
+        self.wrote_ms.store(now_ms, Ordering::Relaxed);
+        self.sent_bytes.fetch_add(count as u64, Ordering::Relaxed);
     }
 
     /// Whether what was queued is written by the socket's own task, which waits for room in the
@@ -382,3 +427,6 @@ impl AsyncWrite for WireStream {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ const PIECE_BYTES: usize = 4 * 1024;
 pub struct Burst {
     frames: Vec<Bytes>,
     pieces: Vec<Piece>,
+    bytes: usize,
 }
 
 #[derive(Debug)]
@@ -40,6 +41,7 @@ impl Burst {
             } else {
                 rest[..frames].concat().into()
             };
+            self.bytes += bytes.len();
             self.pieces.push(Piece { bytes, frames });
             rest = &rest[frames..];
         }
@@ -49,11 +51,25 @@ impl Burst {
     pub fn clear(&mut self) {
         self.frames.clear();
         self.pieces.clear();
+        self.bytes = 0;
     }
 
     /// The frames, in order.
     pub fn frames(&self) -> &[Bytes] {
         &self.frames
+    }
+
+    /// All of them as one piece, if they are.
+    pub fn only_piece(&self) -> Option<&Bytes> {
+        match self.pieces.as_slice() {
+            [piece] => Some(&piece.bytes),
+            _ => None,
+        }
+    }
+
+    /// Bytes of all of them.
+    pub fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Each piece, and the frames that are in it.
@@ -93,6 +109,7 @@ mod tests {
                 seen.extend_from_slice(frames);
             }
             assert_eq!(seen, frames);
+            assert_eq!(burst.bytes(), frames.concat().len());
             let pieces: Vec<usize> = burst.pieces().map(|(bytes, _)| bytes.len()).collect();
             let joined = pieces.windows(2).all(|two| two[0] + two[1] > PIECE_BYTES);
             assert!(joined || lengths.len() > 3, "{pieces:?}");

@@ -14,11 +14,14 @@ use crate::feed::{Answer, Counts, Failure, Frame, Horizon, SocketId};
 const ROOM_REQUESTS: usize = 8;
 
 impl Hub {
-    /// Hands records of a channel that came over the bus one after the other to its feed.
+    /// Hands records of a channel that came over the bus one after the other to its feed. The
+    /// `last` ones of a turn are written at once where nothing waits before them; all others when
+    /// the turn is performed, so that what comes behind them shares the write.
     pub(crate) fn on_records(
         &self,
         channel: ChannelId,
         frames: &[Frame],
+        last: bool,
         now_ms: u64,
         turn: &mut Turn,
     ) -> bool {
@@ -27,7 +30,9 @@ impl Hub {
             .with_feed(channel, now_ms, turn, |channel, out| {
                 let open = channel.gate == Gate::Open;
                 if open {
+                    out.at_once_ms = last.then_some(now_ms);
                     channel.feed.messages(frames, out);
+                    out.at_once_ms = None;
                 }
                 open
             })

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     feed::{Burst, Outboxes, SocketId},
     outbox::Outbox,
-    socket::Socket,
+    socket::{Socket, Written},
     wire::text_frame,
 };
 
@@ -27,6 +27,9 @@ pub(super) struct Out<'a> {
     pub(super) dirty: &'a mut Vec<Arc<Socket>>,
     /// The last `synced`, encoded: all attached sockets are told the same.
     pub(super) encoded: Option<(Seq, Bytes)>,
+    /// The clock, if nothing more comes in this turn that could share a write with a burst: it is
+    /// written at once, while what belongs to the socket is at hand.
+    pub(super) at_once_ms: Option<u64>,
 }
 
 impl Out<'_> {
@@ -37,6 +40,16 @@ impl Out<'_> {
                 self.dirty.push(Arc::clone(&entry.socket));
             }
         }
+    }
+
+    fn write_past(&self, socket: SocketId, burst: &Burst) -> Written {
+        let Some(now_ms) = self.at_once_ms else {
+            return Written::Nothing;
+        };
+        let Some(entry) = self.sockets.get(&socket) else {
+            return Written::Nothing;
+        };
+        entry.socket.write_past(self.channel, burst, now_ms)
     }
 
     /// Offers so many frames; `f` gives how many of them the outbox took.
@@ -76,6 +89,14 @@ impl Outboxes for Out<'_> {
     fn offer_all(&mut self, socket: SocketId, burst: &Burst) -> usize {
         let channel = self.channel;
         let frames = burst.frames().len();
+        match self.write_past(socket, burst) {
+            Written::Nothing => {}
+            Written::Whole => return frames,
+            Written::Part => {
+                self.touch(socket, |_| {});
+                return frames;
+            }
+        }
         self.give(socket, frames, |outbox| outbox.offer_burst(channel, burst))
     }
 

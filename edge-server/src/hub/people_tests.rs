@@ -254,6 +254,7 @@ async fn evicted_user_types_marks_and_hears_nothing_more() {
     hub.on_records(
         channel(1),
         &[frame_of(Seq(6), key, b"{}")],
+        false,
         0,
         &mut Turn::default(),
     );

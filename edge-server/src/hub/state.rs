@@ -224,6 +224,7 @@ impl State {
             synced: &mut self.synced,
             dirty: &mut turn.dirty,
             encoded: None,
+            at_once_ms: None,
         };
         let result = f(entry, &mut out);
         // A held channel asks nothing: no answer could be used.

@@ -70,13 +70,15 @@ impl Room {
     }
 
     /// What the relay does with one of them.
-    fn relay(&mut self, payload: &Bytes) {
+    fn relay(&mut self, payload: &Bytes, last: bool) {
         let event = ChannelEvent::decode(channel(1), payload);
         let Ok(ChannelEvent::Record { seq, key, .. }) = event else {
             panic!("not a record: {event:?}");
         };
         let frame = frame_of(seq, key, payload);
-        let used = self.hub.on_records(channel(1), &[frame], 0, &mut self.turn);
+        let used = self
+            .hub
+            .on_records(channel(1), &[frame], last, 0, &mut self.turn);
         assert!(used);
     }
 
@@ -107,8 +109,8 @@ impl Room {
             let from = self.seq;
             let payloads = self.payloads(burst);
             count += measure(|| {
-                for payload in &payloads {
-                    self.relay(payload);
+                for (payload, left) in payloads.iter().zip((0..burst).rev()) {
+                    self.relay(payload, left == 0);
                 }
                 self.flush();
             })
