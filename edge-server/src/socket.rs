@@ -127,7 +127,7 @@ impl Socket {
             let result = {
                 // A frame alone is the common case of a quiet channel: it needs no list.
                 match outbox.only() {
-                    Some(bytes) => self.tcp.try_write(bytes),
+                    Some(bytes) => self.write(bytes),
                     None => {
                         let mut slices = Outbox::empty_slices();
                         let used = outbox.slices(&mut slices);
@@ -161,7 +161,7 @@ impl Socket {
             return Written::Nothing;
         }
         let result = match burst.only_piece() {
-            Some(bytes) => self.tcp.try_write(bytes),
+            Some(bytes) => self.write(bytes),
             None => {
                 let mut slices = Outbox::empty_slices();
                 let used = Outbox::slices_of(burst, &mut slices);
@@ -180,9 +180,21 @@ impl Socket {
         Written::Part
     }
 
+    /// Asks the kernel straight: what the runtime has noted of the socket lies elsewhere in memory
+    /// and has left the cache by the next delivery. Only when the kernel is full the runtime tries
+    /// again, and so learns that there is room to be waited for.
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match socket2::SockRef::from(&self.tcp).send(bytes) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.tcp.try_write(bytes),
+            result => result,
+        }
+    }
+
+    /// Under the lock of the outbox, which makes it the only one that counts.
     fn note_written(&self, count: usize, now_ms: u64) {
         self.wrote_ms.store(now_ms, Ordering::Relaxed);
-        self.sent_bytes.fetch_add(count as u64, Ordering::Relaxed);
+        let sent = self.sent_bytes.load(Ordering::Relaxed) + count as u64;
+        self.sent_bytes.store(sent, Ordering::Relaxed);
     }
 
     /// Whether what was queued is written by the socket's own task, which waits for room in the
