@@ -306,7 +306,7 @@ mod tests {
         let _client = TcpStream::connect(proxy.addr()).await.unwrap();
         let (server, _) = listener.accept().await.unwrap();
         let mut taken = 0;
-        while let Ok(ready) = timeout(Duration::from_millis(200), server.writable()).await {
+        while let Ok(ready) = timeout(Duration::from_secs(1), server.writable()).await {
             ready.unwrap();
             taken += server.try_write(&[0; 4096]).unwrap_or(0);
         }

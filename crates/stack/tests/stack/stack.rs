@@ -1,6 +1,7 @@
 //! The orchestration, with stand-ins for our own programs: HAProxy answering by itself. What the
 //! real programs do in a stack is the business of the end-to-end tests.
 
+use crate::assert_ready;
 use hubbub_stack::{Options, Stack};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -87,7 +88,7 @@ async fn whole_stack_starts_routes_and_stops() {
     let programs = stand_ins();
     let stack = Stack::start(options(programs.path())).await.unwrap();
     for server in stack.servers() {
-        assert!(server.is_ready().await, "{}", server.name());
+        assert_ready(server).await;
     }
 
     let calls = std::fs::read_to_string(programs.path().join("calls")).unwrap();
@@ -170,20 +171,20 @@ async fn killed_servers_come_back_on_their_ports() {
     options.shards = 1;
     let mut stack = Stack::start(options).await.unwrap();
     let consumer = stack.add_consumer(&[("EXTRA", "second")]).await.unwrap();
-    assert!(consumer.is_ready().await);
+    assert_ready(consumer).await;
     assert_eq!(stack.consumers().len(), 2);
 
     stack.shard(0).pause();
     assert!(!stack.shard(0).is_ready().await);
     stack.shard(0).resume();
-    assert!(stack.shard(0).is_ready().await);
+    assert_ready(stack.shard(0)).await;
 
     let begin = Instant::now();
     for server in stack.servers() {
         server.kill().await;
         assert!(!server.is_ready().await, "{}", server.name());
         server.start().await.unwrap();
-        assert!(server.is_ready().await, "{}", server.name());
+        assert_ready(server).await;
     }
     assert!(
         begin.elapsed() < Duration::from_secs(30),
