@@ -50,6 +50,13 @@ impl Memory {
         false
     }
 
+    /// Whether a join is asked that was not answered: what is told meanwhile is told of the join that
+    /// it replaces, by the client or by the edge itself, and no client takes it (docs/PROTOCOL.md, "The
+    /// client's cursor").
+    fn is_asked(&self) -> bool {
+        self.asked
+    }
+
     /// Whether an answer to a join comes to nobody now, and with it what the server sends until it
     /// hears of the leave.
     fn is_overtaken(&self) -> bool {
@@ -194,7 +201,9 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                     done.extend(left);
                 }
                 What::Replay(_) | What::Synced(_) => {
-                    if let Some(span) = &mut span {
+                    if let Some(span) = &mut span
+                        && !memory.is_asked()
+                    {
                         span.told(fact);
                     }
                 }
@@ -224,20 +233,23 @@ fn closed(span: Span) -> Span {
     }
 }
 
-/// The last `synced` of a span that came in time before its device went away. It looks at facts of
-/// the span alone, so all of these looks together are as long as the history.
+/// The last `synced` of a span that came in time before its device went away, and that its client
+/// took. It looks at facts of the span alone, so all of these looks together are as long as the history.
 fn settled(stream: &Stream, end: usize, gone: u64, span: &Span) -> u64 {
-    let of_span = stream.facts[..end]
-        .iter()
-        .rev()
-        .take_while(|fact| fact.at >= span.begun);
-    let in_time = of_span.filter(|fact| fact.at + IN_CLIENT_US <= gone);
-    let mut synced = in_time.filter_map(|fact| match fact.what {
-        What::Synced(seq) => Some(seq),
-        _ => None,
-    });
+    let before = stream.facts[..end].partition_point(|fact| fact.at < span.begun);
+    let mut memory = Memory::default();
     let start = span.start().unwrap_or(0);
-    synced.next().map_or(start, |seq| seq.max(start))
+    let mut settled = start;
+    for fact in &stream.facts[before..end] {
+        memory.is_new(fact);
+        if let What::Synced(seq) = fact.what
+            && !memory.is_asked()
+            && fact.at + IN_CLIENT_US <= gone
+        {
+            settled = seq.max(start);
+        }
+    }
+    settled
 }
 
 /// Whether a device still listens when the final reads begin: its span is open, it is connected
