@@ -76,8 +76,6 @@ pub(super) struct Span {
     pub(super) synced: u64,
     /// When that came first.
     pub(super) synced_at: u64,
-    /// When its first join was answered.
-    begun: u64,
     /// When the last join was answered, and on which connection.
     pub(super) joined: u64,
     pub(super) connection: u32,
@@ -158,8 +156,10 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
         had.now += 1;
         done.clear();
         let mut span: Option<Span> = None;
+        // Of the span at hand.
+        let mut taken = Vec::new();
         let mut memory = Memory::default();
-        for (place, fact) in stream.facts.iter().enumerate() {
+        for fact in &stream.facts {
             if memory.is_new(fact) {
                 // What the application had before does not count for what it asks now.
                 done.drain(..).for_each(|span| visit(stream, &span, &had));
@@ -179,13 +179,13 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                         }
                         _ => {
                             done.extend(span.take().map(closed));
+                            taken.clear();
                             let point = Point::of(&join);
                             span = Some(Span {
                                 point,
                                 settled: NEVER,
                                 synced: point.get().unwrap_or(0),
                                 synced_at: fact.at,
-                                begun: fact.at,
                                 joined: fact.at,
                                 connection: fact.connection,
                                 open: true,
@@ -196,7 +196,7 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                 What::Left { evicted } => {
                     let mut left = span.take().map(closed);
                     if let (Some(left), false) = (&mut left, evicted) {
-                        left.settled = settled(stream, place, fact.at, left);
+                        left.settled = settled(&taken, fact.at, left);
                     }
                     done.extend(left);
                 }
@@ -205,6 +205,9 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
                         && !memory.is_asked()
                     {
                         span.told(fact);
+                        if let What::Synced(seq) = fact.what {
+                            taken.push((fact.at, seq));
+                        }
                     }
                 }
                 What::Given { message, seq, .. } => had.give(message, fact.at, seq),
@@ -215,7 +218,7 @@ pub(super) fn spans(index: &Index, mut visit: impl FnMut(&Stream, &Span, &Had)) 
         if let Some(span) = &mut span {
             let gone = index.devices[stream.device as usize].closed(span.connection);
             if gone <= index.finally() {
-                span.settled = settled(stream, stream.facts.len(), gone, span);
+                span.settled = settled(&taken, gone, span);
             } else {
                 span.settled = span.synced;
             }
@@ -233,23 +236,13 @@ fn closed(span: Span) -> Span {
     }
 }
 
-/// The last `synced` of a span that came in time before its device went away, and that its client
-/// took. It looks at facts of the span alone, so all of these looks together are as long as the history.
-fn settled(stream: &Stream, end: usize, gone: u64, span: &Span) -> u64 {
-    let before = stream.facts[..end].partition_point(|fact| fact.at < span.begun);
-    let mut memory = Memory::default();
+/// The last `synced` of a span that came in time before its device went away: of `taken`, when each
+/// was taken and what it said.
+fn settled(taken: &[(u64, u64)], gone: u64, span: &Span) -> u64 {
     let start = span.start().unwrap_or(0);
-    let mut settled = start;
-    for fact in &stream.facts[before..end] {
-        memory.is_new(fact);
-        if let What::Synced(seq) = fact.what
-            && !memory.is_asked()
-            && fact.at + IN_CLIENT_US <= gone
-        {
-            settled = seq.max(start);
-        }
-    }
-    settled
+    let in_time = |(at, _): &&(u64, u64)| at + IN_CLIENT_US <= gone;
+    let last = taken.iter().rev().find(in_time);
+    last.map_or(start, |(_, seq)| *seq.max(&start))
 }
 
 /// Whether a device still listens when the final reads begin: its span is open, it is connected
