@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 
 /// Records in one transaction, about: gathering stops here, or at some 5 MiB (the log's vectors have
-/// 1 MiB, and a queue of four). With COPY a row in a full batch costs what it does in COPY's own;
-/// 500 took a fifth more.
+/// 1 MiB, and a queue of four). What a transaction costs beside its rows is shared by
+/// so many: beside the bare COPY, 500 took a fifth more a row (B17).
 pub(crate) const BATCH_RECORDS: usize = 2_000;
 /// First and longest wait before a batch is tried again whose shard is away.
 /// Half a second at most, because a shard that is back should not wait for the next try; the store's
