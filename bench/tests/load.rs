@@ -79,7 +79,13 @@ fn counts(event: &Value) -> [u64; 5] {
 
 #[test]
 fn bare_servers_deliver_everything_once() {
-    for kind in ["send-loop", "writev-b"] {
+    let woken = ["--payload", "128"];
+    let looking = ["--look-every-us", "500"];
+    for (kind, wait) in [
+        ("send-loop", woken),
+        ("writev-b", woken),
+        ("writev-b", looking),
+    ] {
         let (floor, url) = floor(kind);
         let sockets = [
             "--sockets",
@@ -91,7 +97,7 @@ fn bare_servers_deliver_everything_once() {
             "--publishers",
             "2",
         ];
-        let mut load = load(&url, &sockets);
+        let mut load = load(&url, &[&sockets[..], &wait].concat());
         for go in [
             "go messages=60",
             "go messages=200 burst=16",

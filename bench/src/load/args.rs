@@ -112,6 +112,11 @@ pub struct Args {
     /// After a run, milliseconds in which what comes twice is still noticed.
     #[arg(long, default_value_t = 50)]
     pub settle_ms: u64,
+    /// In a run, look at the sockets so often, in microseconds, and be woken by none of them; without
+    /// it the client sleeps until something comes. A server that sends while its client sleeps
+    /// pays for waking it, and whether it sleeps is a matter of who is quicker.
+    #[arg(long)]
+    pub look_every_us: Option<u64>,
     /// Run once without waiting for `go`, and end.
     #[arg(long)]
     pub once: bool,

@@ -259,7 +259,10 @@ impl Client {
             if self.ended {
                 bail!("the input ended in the middle of a run");
             }
-            self.turn(Some(wait))?;
+            match self.args.look_every_us {
+                Some(us) if !wait.is_zero() => self.look_after(Duration::from_micros(us))?,
+                _ => self.turn(Some(wait))?,
+            }
         };
         let settled = now_ns() + self.args.settle_ms * 1_000_000;
         while let Some(left) = settled.checked_sub(now_ns()).filter(|left| *left > 0) {
@@ -304,6 +307,17 @@ impl Client {
             &self.connects,
         );
         print(&done)
+    }
+
+    /// Sleeps so long, whatever comes, or until a message is to be sent; then handles what has come.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the client is one thread without a runtime, and is to sleep"
+    )]
+    fn look_after(&mut self, nap: Duration) -> anyhow::Result<()> {
+        let until_due = self.timer_at.map(|at| at.saturating_sub(now_ns()));
+        std::thread::sleep(until_due.map_or(nap, |left| nap.min(Duration::from_nanos(left))));
+        self.turn(Some(Duration::ZERO))
     }
 
     /// Waits once for anything, and handles it.

@@ -42,11 +42,23 @@ pub(super) struct Plan<'a> {
     pub(super) syscalls: bool,
 }
 
+impl Plan<'_> {
+    /// What every client is started with.
+    fn client(&self) -> Vec<String> {
+        let mut load = self.load.clone();
+        load.extend(words(&["--sockets", &self.sockets.to_string()]));
+        if self.counted == Counted::Receiver {
+            // What a write costs is then the same whether the client keeps up or not.
+            load.extend(words(&["--look-every-us", "500"]));
+        }
+        load
+    }
+}
+
 /// Measures by turns and makes the rows.
 pub(super) async fn run(bench: &mut Bench, plan: &Plan<'_>) -> Result<Vec<Row>> {
     let ours = our_side(bench, plan).await?;
-    let mut load = plan.load.clone();
-    load.extend(words(&["--sockets", &plan.sockets.to_string()]));
+    let load = plan.client();
     let mut floor_load = load.clone();
     floor_load.extend_from_slice(&plan.floor_load);
     let floor = bench.floor_side(&plan.floor, plan.channels, &floor_load, Operation::Delivery);
@@ -126,14 +138,12 @@ async fn our_side(bench: &mut Bench, plan: &Plan<'_>) -> Result<Side> {
         }
     };
     let target = town.target(channels);
-    let mut load = plan.load.clone();
-    load.extend(words(&["--sockets", &plan.sockets.to_string()]));
     Ok(Side {
         name: "edge".to_owned(),
         version: String::new(),
         whose,
         load: bench
-            .client(&format!("edge-{}", plan.id), &target, &load)
+            .client(&format!("edge-{}", plan.id), &target, &plan.client())
             .await?,
         operation: Operation::Delivery,
         keep: Keep::Nothing,
