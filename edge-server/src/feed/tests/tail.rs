@@ -1,7 +1,7 @@
 //! Pages from memory.
 
 use super::*;
-use crate::feed::tail::cost;
+use crate::feed::{limits::TailBounds, tail::cost};
 
 /// With the horizon at `head`, pages of two rows, and a tail of so many rows.
 fn stage(head: u64, rows: usize) -> Stage {
