@@ -189,7 +189,7 @@ impl Api {
 
         let store = open(&config, &metrics, &soft).await?;
         let bus = Bus::start(&config, &pod, &store, &metrics, &lifecycle);
-        let chat = start_chat(&config, &metrics, &store, &bus.publisher, &soft).await?;
+        let chat = start_chat(&config, &metrics, &store, &bus, &lifecycle).await?;
 
         // Requests live in a lifecycle of their own, which begins to drain one check interval
         // after the process does.
@@ -287,8 +287,8 @@ async fn start_chat(
     config: &Config,
     metrics: &AllMetrics,
     store: &Store,
-    publisher: &Publisher,
-    soft: &CancellationToken,
+    bus: &Bus,
+    lifecycle: &Lifecycle,
 ) -> Result<Chat, StartError> {
     let identity = store.log_identity();
     if identity.topic != config.topic {
@@ -309,17 +309,18 @@ async fn start_chat(
         send_rate: config.send_rate,
         send_burst: config.send_burst,
     };
-    let chat = Chat::start(
+    let (chat, task) = Chat::start(
         rates,
         &log,
         &metrics.log,
         &metrics.chat,
         store.clone(),
-        publisher.clone(),
+        bus.publisher.clone(),
     )
     .map_err(|error| StartError::Refused(error.to_string()))?;
+    lifecycle.spawn("chat", OnError::Stop, task.run(bus.stop.clone()));
     let patience = Patience::new(Duration::from_secs(config.start_deadline_s));
-    startup::until_there("the log", patience, soft, || async {
+    startup::until_there("the log", patience, &lifecycle.soft(), || async {
         startup::check_log(&log, store).await?;
         let warm = chat.warm_up().await;
         warm.map_err(|error| Attempt::Again(error.to_string()))

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::Context;
 use hubbub_bus::{Asker, Inbox, Leases, Publisher, PublisherTask, Subscriber, SubscriberTask};
-use hubbub_chat::{Chat, Questions};
+use hubbub_chat::{Chat, ChatTask, Questions};
 use hubbub_protocol::{BusChannel, PodId};
 use hubbub_service::{Lifecycle, OnError, Ops, Readiness, token::Verifier};
 use lru::LruCache;
@@ -44,6 +44,7 @@ pub struct Pod {
     ops: Ops,
     inbox: Inbox,
     publisher: PublisherTask,
+    chat: ChatTask,
     subscriber: SubscriberTask,
     sweeper: Sweeper,
 }
@@ -84,7 +85,7 @@ impl Pod {
             send_rate: config.send_rate,
             send_burst: config.send_burst,
         };
-        let chat = Chat::start(
+        let (chat, chat_task) = Chat::start(
             chat_config,
             &log_config,
             &log_metrics,
@@ -142,6 +143,7 @@ impl Pod {
             ops,
             inbox,
             publisher: publisher_task,
+            chat: chat_task,
             subscriber: subscriber_task,
             sweeper,
         })
@@ -173,6 +175,7 @@ impl Pod {
             ops,
             inbox,
             publisher,
+            chat,
             subscriber,
             sweeper,
         } = self;
@@ -189,6 +192,7 @@ impl Pod {
             subscriber.run(drained.clone()),
         );
         let spawn = |name, task| spawn_until(lifecycle, &drained, name, task);
+        lifecycle.spawn("chat", OnError::Stop, chat.run(drained.clone()));
         edge.subscriber.subscribe(BusChannel::Pods);
         edge.subscriber.subscribe(BusChannel::Pod(edge.pod.clone()));
         spawn("relay", boxed(relay::run(Arc::clone(&edge), inbox)));

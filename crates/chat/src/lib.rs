@@ -25,12 +25,13 @@ mod questions;
 mod rate;
 mod send;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{convert::Infallible, fmt, sync::Arc, time::Duration};
 
 use hubbub_bus::Publisher;
-use hubbub_log::Appender;
+use hubbub_log::{Appender, ReportQueue, Reports};
 use hubbub_protocol::{ChannelId, UserId};
 use hubbub_store::Store;
+use tokio_util::sync::CancellationToken;
 
 pub use change::{Allowed, MessageChange, STORED_WITHIN};
 pub use error::Error;
@@ -101,8 +102,8 @@ impl fmt::Debug for Chat {
 
 impl Chat {
     /// Starts the log's producers inside, one for the records and one for the marks, which have a
-    /// topic of their own beside it; the reports of records publish and resolve in log order, on the
-    /// producer's thread. Fails if Kafka's client refuses the configuration.
+    /// topic of their own beside it. The task must be run: the reports of records publish and
+    /// resolve there, in log order. Fails if Kafka's client refuses the configuration.
     pub fn start(
         config: Config,
         log: &hubbub_log::Config,
@@ -110,23 +111,19 @@ impl Chat {
         metrics: &Metrics,
         store: Store,
         publisher: Publisher,
-    ) -> Result<Self, hubbub_log::Error> {
-        let (bus, counters) = (publisher.clone(), metrics.clone());
+    ) -> Result<(Self, ChatTask), hubbub_log::Error> {
         #[cfg(feature = "mutants")]
         let guesses = Arc::new(guess::Guesses::new(log.partitions));
-        #[cfg(feature = "mutants")]
-        let known = Arc::clone(&guesses);
-        let appender = Appender::start_in_bursts(log, log_metrics, move |reports| {
+        let (appender, reports) = Appender::start_queued(log, log_metrics)?;
+        let task = ChatTask {
+            reports,
+            publisher: publisher.clone(),
+            metrics: metrics.clone(),
             #[cfg(feature = "mutants")]
-            let reports = reports.inspect(|(pending, report): &(Pending, _)| {
-                known.learn(pending.channel(), report);
-            });
-            send::resolve_all(reports, &counters, |frames| {
-                send::publish_all(frames, &bus, &counters);
-            });
-        })?;
+            guesses: Arc::clone(&guesses),
+        };
         let marks = marks::start(&log.marks(), log_metrics, metrics)?;
-        Ok(Self {
+        let chat = Self {
             inner: Arc::new(Inner {
                 store,
                 publisher,
@@ -144,7 +141,8 @@ impl Chat {
                 #[cfg(feature = "mutants")]
                 guesses,
             }),
-        })
+        };
+        Ok((chat, task))
     }
 
     /// Fetches the log's metadata, so that the first send does not wait for it.
@@ -160,5 +158,34 @@ impl Chat {
             self.flush_marks(deadline)
         );
         sends.and(marks)
+    }
+}
+
+/// Publishes what the log has and answers who sent it, in log order.
+#[derive(Debug)]
+pub struct ChatTask {
+    reports: ReportQueue<Pending>,
+    publisher: Publisher,
+    metrics: Metrics,
+    #[cfg(feature = "mutants")]
+    guesses: Arc<guess::Guesses>,
+}
+
+impl ChatTask {
+    /// Runs until `stop`, which must come behind [`Chat::flush`]: a send whose report is not
+    /// handed on is answered [`Error::Unknown`] at its deadline.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), Infallible> {
+        let (publisher, metrics) = (&self.publisher, &self.metrics);
+        let on_reports = |reports: Reports<'_, Pending>| {
+            #[cfg(feature = "mutants")]
+            let reports = reports.inspect(|(pending, report): &(Pending, _)| {
+                self.guesses.learn(pending.channel(), report);
+            });
+            send::resolve_all(reports, metrics, |frames| {
+                send::publish_all(frames, publisher, metrics);
+            });
+        };
+        self.reports.run(stop, on_reports).await;
+        Ok(())
     }
 }

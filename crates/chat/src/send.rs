@@ -105,7 +105,7 @@ impl Settled {
 /// Frames for their channels on the bus.
 type Frames = SmallVec<[(BusChannel, Bytes); 1]>;
 
-/// Runs on the producer's thread, in log order per partition; must not block. Publishing comes
+/// Runs in the one [`crate::ChatTask`], in log order per partition; must not block. Publishing comes
 /// first, so that by the time a sender has its `ok` the bus has the message; and both come in this
 /// one place, so that the order on the bus is the order of the log.
 pub(crate) fn resolve_all(

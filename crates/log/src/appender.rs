@@ -12,7 +12,8 @@ use tokio::sync::Notify;
 
 use crate::{
     Config, Error, Metrics,
-    producer::{Producer, Tagged},
+    producer::{OnReports, Producer, Tagged},
+    reports::ReportQueue,
 };
 
 /// Deadline of [`Appender::warm_up`].
@@ -136,23 +137,41 @@ impl<T: Send + 'static> Appender<T> {
         metrics: &Metrics,
         on_report: impl Fn(T, Report) + Send + Sync + 'static,
     ) -> Result<Self, Error> {
-        Self::start_in_bursts(config, metrics, move |reports| {
+        let outstanding = Arc::<Outstanding>::default();
+        let told = Arc::clone(&outstanding);
+        let on_reports = move |reports: Reports<'_, T>| {
+            let count = reports.len() as u64;
             reports.for_each(|(tag, report)| on_report(tag, report));
-        })
+            told.done(count);
+        };
+        Self::with(config, metrics, outstanding, Arc::new(on_reports))
     }
 
-    /// As [`Appender::start`], with the reports of records that were handed over together (within
-    /// 50 us from one to the next, 300 us in all, at most 64) in one call. Where the log
-    /// acknowledges only a part of them, that part waits for the rest, at most 0.4 s.
+    /// As [`Appender::start`], with a queue in place of the callback: a task must run it. Reports
+    /// of records that were handed over together (within 50 us from one to the next, 300 us in
+    /// all, at most 64) get there together. Where the log acknowledges only a part of them, that
+    /// part waits for the rest, at most 0.4 s.
     ///
     /// # Errors
     /// As [`Appender::start`].
-    pub fn start_in_bursts(
+    pub fn start_queued(
         config: &Config,
         metrics: &Metrics,
-        on_reports: impl Fn(Reports<'_, T>) + Send + Sync + 'static,
+    ) -> Result<(Self, ReportQueue<T>), Error> {
+        let outstanding = Arc::<Outstanding>::default();
+        let (queue, on_reports) = ReportQueue::new(&outstanding);
+        let appender = Self::with(config, metrics, outstanding, on_reports)?;
+        Ok((appender, queue))
+    }
+
+    fn with(
+        config: &Config,
+        metrics: &Metrics,
+        outstanding: Arc<Outstanding>,
+        on_reports: OnReports<T>,
     ) -> Result<Self, Error> {
-        let producer = Producer::start(config.clone(), metrics.clone(), Arc::new(on_reports))?;
+        let (of_producer, counts) = (config.clone(), metrics.clone());
+        let producer = Producer::start(of_producer, counts, outstanding, on_reports)?;
         Ok(Self {
             inner: Arc::new(Inner {
                 config: config.clone(),

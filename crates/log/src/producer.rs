@@ -26,6 +26,7 @@ use crate::{
     appender::Outstanding,
     bursts::Bursts,
     client::{log_error, log_line},
+    config::PRODUCER_RECORDS,
 };
 
 /// How long one poll serves reports before the thread looks at its orders and for a fatal error.
@@ -37,7 +38,8 @@ const ROOM: usize = 256;
 /// How long a producer that is given up may take to report what it holds.
 const LAST_REPORTS: Duration = Duration::from_secs(1);
 
-type OnReports<T> = Arc<dyn Fn(Reports<'_, T>) + Send + Sync>;
+/// Takes reports, and counts them as done once their senders can know.
+pub(crate) type OnReports<T> = Arc<dyn Fn(Reports<'_, T>) + Send + Sync>;
 
 /// What rides along with a record.
 pub(crate) struct Tagged<T> {
@@ -65,7 +67,7 @@ struct Held<T> {
     /// producer, and a report that comes before its record is in its burst waits.
     bursts: Mutex<Bursts>,
     reports: Mutex<Vec<(T, Report)>>,
-    outstanding: Outstanding,
+    outstanding: Arc<Outstanding>,
     on_reports: OnReports<T>,
 }
 
@@ -80,14 +82,11 @@ impl<T> Held<T> {
     fn hand_on(&self) {
         // Not under the lock, and with its room given back: nobody else adds any meanwhile.
         let mut reports = std::mem::take(&mut *self.reports.lock());
-        let count = reports.len() as u64;
-        if count > 0 {
+        if !reports.is_empty() {
             (self.on_reports)(reports.drain(..));
         }
         reports.shrink_to(ROOM);
         *self.reports.lock() = reports;
-        // After the callback: a flush that returns has seen every report.
-        self.outstanding.done(count);
     }
 }
 
@@ -171,12 +170,13 @@ impl<T: Send + 'static> Producer<T> {
     pub(crate) fn start(
         config: Config,
         metrics: Metrics,
+        outstanding: Arc<Outstanding>,
         on_reports: OnReports<T>,
     ) -> Result<Self, Error> {
         let held = Arc::new(Held {
             bursts: Mutex::new(Bursts::new(config.partitions)),
             reports: Mutex::default(),
-            outstanding: Outstanding::default(),
+            outstanding,
             on_reports,
         });
         let first = create(&config, &metrics, &held)?;
@@ -213,12 +213,17 @@ impl<T: Send + 'static> Producer<T> {
         tagged: Tagged<T>,
     ) -> Result<(), (Tagged<T>, Rejected)> {
         let (shared, handed_over) = (&self.shared, tagged.handed_over);
+        let outstanding = &shared.held.outstanding;
+        // Reports wait for their queue's task, too, of which librdkafka's bound knows nothing.
+        if outstanding.records() >= PRODUCER_RECORDS as u64 {
+            return Err((tagged, Rejected::Full));
+        }
         let record = BaseRecord::with_opaque_to(&shared.config.topic, Box::new(Mutex::new(tagged)))
             .partition(partition)
             .key(key)
             .payload(payload);
         // Before the hand-over: the report may come before `send` returns.
-        shared.held.outstanding.add();
+        outstanding.add();
         let sent = {
             let mut bursts = shared.held.bursts.lock();
             let sent = shared.current.read().send(record);
@@ -228,7 +233,7 @@ impl<T: Send + 'static> Producer<T> {
             sent
         };
         sent.map_err(|(error, record)| {
-            shared.held.outstanding.done(1);
+            outstanding.done(1);
             let rejected = match error {
                 KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull) => Rejected::Full,
                 other => Rejected::Invalid(other.to_string()),
@@ -352,13 +357,16 @@ mod tests {
     fn reports_of_a_burst_are_handed_on_together_or_when_the_rest_is_late() {
         let calls = Arc::new(Mutex::new(Vec::new()));
         let sink = Arc::clone(&calls);
+        let outstanding = Arc::<Outstanding>::default();
+        let told = Arc::clone(&outstanding);
         let held = Held {
             bursts: Mutex::new(Bursts::new(2)),
             reports: Mutex::default(),
-            outstanding: Outstanding::default(),
+            outstanding,
             on_reports: Arc::new(move |reports: Reports<'_, u32>| {
-                sink.lock()
-                    .push(reports.map(|(tag, _)| tag).collect::<Vec<_>>());
+                let tags: Vec<_> = reports.map(|(tag, _)| tag).collect();
+                told.done(tags.len() as u64);
+                sink.lock().push(tags);
             }),
         };
         let now = Instant::now();

@@ -1,4 +1,4 @@
-use hubbub_chat::{Chat, Error, MessageChange};
+use hubbub_chat::{Error, MessageChange};
 use hubbub_protocol::{
     DeleteMessage, EditMessage, Record, Seq,
     http::{IdentityPatch, Role},
@@ -10,26 +10,12 @@ use crate::{
     support::{OnBus, World},
 };
 
-/// What an API server has.
-async fn chat(world: &World, bus: &OnBus) -> anyhow::Result<Chat> {
-    let chat = Chat::start(
-        hubbub_chat::Config::default(),
-        &world.log,
-        &hubbub_log::Metrics::default(),
-        &hubbub_chat::Metrics::default(),
-        world.store.clone(),
-        bus.publisher.clone(),
-    )?;
-    chat.warm_up().await?;
-    Ok(chat)
-}
-
 #[tokio::test]
 async fn change_of_an_identity_reaches_every_channel_and_who_was_away() -> anyhow::Result<()> {
     let world = World::new("identity").await?;
     let pod = world.pod("edge-1", &[]).await?;
-    let bus = OnBus::start(&world).await?;
-    let chat = chat(&world, &bus).await?;
+    let mut bus = OnBus::start(&world).await?;
+    let chat = bus.chat(&world).await?;
     let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
     let (one, two) = (
         world.channel(&[&mary, &john]).await?,
@@ -95,8 +81,8 @@ async fn change_of_an_identity_reaches_every_channel_and_who_was_away() -> anyho
 async fn opened_direct_channel_is_the_same_and_joined_by_both() -> anyhow::Result<()> {
     let world = World::new("open_direct").await?;
     let pod = world.pod("edge-1", &[]).await?;
-    let bus = OnBus::start(&world).await?;
-    let chat = chat(&world, &bus).await?;
+    let mut bus = OnBus::start(&world).await?;
+    let chat = bus.chat(&world).await?;
     let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
     let mut marys = Client::connect(&pod, &mary).await?;
     let mut johns = Client::connect(&pod, &john).await?;
@@ -121,8 +107,8 @@ async fn opened_direct_channel_is_the_same_and_joined_by_both() -> anyhow::Resul
 #[tokio::test]
 async fn author_and_admin_change_a_message_and_nobody_else() -> anyhow::Result<()> {
     let world = World::new("rights").await?;
-    let bus = OnBus::start(&world).await?;
-    let chat = chat(&world, &bus).await?;
+    let mut bus = OnBus::start(&world).await?;
+    let chat = bus.chat(&world).await?;
     let (mary, john) = (world.caller("mary").await?, world.caller("john").await?);
     let (ann, eve) = (world.caller("ann").await?, world.caller("eve").await?);
     let channel = world.channel(&[&mary, &john, &ann]).await?;

@@ -15,6 +15,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use clap::Parser;
 use hubbub_bus::{Event, Inbox, Inspect, Publisher, Subscriber};
+use hubbub_chat::Chat;
 use hubbub_edge_server::{Config, Pod};
 use hubbub_log::{Appender, Report};
 use hubbub_protocol::{
@@ -424,7 +425,7 @@ pub(crate) struct OnBus {
     pub(crate) inbox: Inbox,
     _subscriber: Subscriber,
     stop: CancellationToken,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl OnBus {
@@ -455,8 +456,26 @@ impl OnBus {
             inbox,
             _subscriber: subscriber,
             stop,
-            _tasks: tasks,
+            tasks,
         })
+    }
+
+    /// What an API server has.
+    pub(crate) async fn chat(&mut self, world: &World) -> anyhow::Result<Chat> {
+        let (chat, task) = Chat::start(
+            hubbub_chat::Config::default(),
+            &world.log,
+            &hubbub_log::Metrics::default(),
+            &hubbub_chat::Metrics::default(),
+            world.store.clone(),
+            self.publisher.clone(),
+        )?;
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            let Ok(()) = task.run(stop).await;
+        });
+        chat.warm_up().await?;
+        Ok(chat)
     }
 
     /// Asks all pods to evict; the answer of the one pod that there is.

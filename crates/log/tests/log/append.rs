@@ -1,14 +1,16 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use hubbub_log::{Metrics, Rejected, Report, create_topic, read_all};
+use hubbub_log::{Appender, Metrics, Rejected, Report, Reports, create_topic, read_all};
 use hubbub_protocol::partition_of;
 use hubbub_stack::{Kafka, Port, Purpose};
+use parking_lot::Mutex;
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use rdkafka::{
     ClientConfig,
     producer::{BaseProducer, BaseRecord, Producer as _},
 };
-use tokio::time::Instant;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{DEADLINE, appender, channel, config, eventually, fresh};
 
@@ -81,6 +83,41 @@ async fn partition_agrees_with_kafkas_own_partitioner() -> anyhow::Result<()> {
         let key = String::from_utf8(record.key.expect("a key"))?;
         assert_eq!(partition, partition_of(key.parse()?, 32), "{key}");
     }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_that_nobody_takes_are_bounded() -> anyhow::Result<()> {
+    let config = fresh(1).await?;
+    let (appender, queue) = Appender::start_queued(&config, &Metrics::default())?;
+    let append = |number| appender.append(channel(1), vec![b'x'], number);
+    for number in 0..10_000 {
+        assert!(append(number).is_ok(), "{number}");
+    }
+    let no_more = append(10_000);
+    assert!(
+        matches!(no_more, Err((10_000, Rejected::Full))),
+        "{no_more:?}"
+    );
+    let handed_on = Arc::new(Mutex::new(Vec::new()));
+    let sink = Arc::clone(&handed_on);
+    let (stop, mut running) = (CancellationToken::new(), JoinSet::new());
+    let tell = move |reports: Reports<'_, usize>| {
+        let good = |report| matches!(report, Report::Appended(_));
+        sink.lock()
+            .extend(reports.map(|(tag, report)| (tag, good(report))));
+    };
+    running.spawn(queue.run(stop.clone(), tell));
+    appender.flush(DEADLINE).await?;
+    assert!(append(10_000).is_ok(), "there is room again");
+    appender.flush(DEADLINE).await?;
+    stop.cancel();
+    running.join_next().await.expect("one task")?;
+    assert!(
+        (0..=10_000)
+            .map(|tag| (tag, true))
+            .eq(handed_on.lock().drain(..))
+    );
     Ok(())
 }
 
