@@ -168,14 +168,15 @@ impl Publisher {
     /// queued, so they share a pipeline. All of them are refused, or none.
     pub fn offer_all(
         &self,
-        offers: impl ExactSizeIterator<Item = (BusChannel, Bytes)>,
+        offers: impl ExactSizeIterator<Item = (BusChannel, impl AsRef<[u8]>)>,
     ) -> Result<(), Error> {
         let count = offers.len();
         if count == 0 {
             return Ok(());
         }
         let commands = offers.map(|(to, payload)| {
-            self.command_of(publish(&to, &payload), payload.len(), true, None)
+            let payload = payload.as_ref();
+            self.command_of(publish(&to, payload), payload.len(), true, None)
         });
         let burst = Jobs::Burst(commands.collect());
         // What it holds counts by now.

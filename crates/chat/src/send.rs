@@ -8,7 +8,6 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
 use hubbub_bus::Publisher;
 use hubbub_log::{Appended, Rejected, Report};
 use hubbub_protocol::{
@@ -103,7 +102,7 @@ impl Settled {
 }
 
 /// Frames for their channels on the bus.
-type Frames = SmallVec<[(BusChannel, Bytes); 1]>;
+type Frames = SmallVec<[(BusChannel, Vec<u8>); 1]>;
 
 /// Runs in the one [`crate::ChatTask`], in log order per partition; must not block. Publishing comes
 /// first, so that by the time a sender has its `ok` the bus has the message; and both come in this
@@ -125,10 +124,10 @@ pub(crate) fn resolve_all(
     settled.into_iter().for_each(Settled::tell);
 }
 
-fn frame(record: Record, appended: Appended) -> (BusChannel, Bytes) {
+fn frame(record: Record, appended: Appended) -> (BusChannel, Vec<u8>) {
     let to = BusChannel::Channel(record.channel());
     let frame = ChannelEvent::encode_record(appended.seq, &record.body(appended.ts_ms));
-    (to, Bytes::from(frame))
+    (to, frame)
 }
 
 /// Offers frames to the bus; never waits.

@@ -202,10 +202,9 @@ impl<T: Send + 'static> Appender<T> {
         tag: T,
     ) -> Result<(), (T, Rejected)> {
         let partition = hubbub_protocol::partition_of(channel, self.inner.config.partitions);
+        let producer = &self.inner.producer;
         let sent =
-            self.inner
-                .producer
-                .send(partition, &channel.to_string(), &payload, Tagged::new(tag));
+            channel.with_text(|key| producer.send(partition, key, &payload, Tagged::new(tag)));
         sent.map_err(|(tagged, rejected)| {
             self.inner.metrics.append(match rejected {
                 Rejected::Full => "full",

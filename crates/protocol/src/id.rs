@@ -20,8 +20,9 @@ pub enum IdError {
     Uuid,
 }
 
-/// In one piece: ids are in every frame and every name, several times a message.
-fn write_base36(f: &mut fmt::Formatter<'_>, letter: u8, number: i64) -> fmt::Result {
+/// Runs `f` on a letter and digits, without an allocation: ids are in every frame and every name,
+/// several times a message.
+fn with_base36<T>(letter: u8, number: i64, f: impl FnOnce(&str) -> T) -> T {
     let mut text = [b'0'; 14];
     let mut rest = number.unsigned_abs();
     let mut at = text.len();
@@ -32,7 +33,7 @@ fn write_base36(f: &mut fmt::Formatter<'_>, letter: u8, number: i64) -> fmt::Res
     }
     at -= 1;
     text[at] = letter;
-    f.write_str(std::str::from_utf8(&text[at..]).map_err(|_| fmt::Error)?)
+    f(std::str::from_utf8(&text[at..]).expect("letters and digits are ASCII"))
 }
 
 fn parse_base36(digits: &[u8]) -> Result<i64, IdError> {
@@ -58,12 +59,18 @@ fn parse_base36(digits: &[u8]) -> Result<i64, IdError> {
     }
 }
 
-/// Gives a type with `Display` and `FromStr` its serde form: a string.
-macro_rules! serde_as_string {
+/// Gives a type with `with_text` and `FromStr` its `Display` and its serde form: a string.
+macro_rules! as_string {
     ($name:ty) => {
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.with_text(|text| f.write_str(text))
+            }
+        }
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
+                self.with_text(|text| serializer.serialize_str(text))
             }
         }
 
@@ -130,15 +137,14 @@ impl ChannelId {
             _ => Self::new(ChannelLetter::Direct, key.checked_neg()?),
         }
     }
-}
 
-impl fmt::Display for ChannelId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// What `f` makes of the public id. No allocation, unlike `to_string`.
+    pub fn with_text<T>(self, f: impl FnOnce(&str) -> T) -> T {
         let letter = match self.letter {
             ChannelLetter::Channel => b'C',
             ChannelLetter::Direct => b'D',
         };
-        write_base36(f, letter, self.number)
+        with_base36(letter, self.number, f)
     }
 }
 
@@ -158,7 +164,7 @@ impl FromStr for ChannelId {
     }
 }
 
-serde_as_string!(ChannelId);
+as_string!(ChannelId);
 
 /// Public id of a user: `U000000001`; the number is the database id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -174,11 +180,9 @@ impl UserId {
     pub fn number(self) -> i64 {
         self.0
     }
-}
 
-impl fmt::Display for UserId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write_base36(f, b'U', self.0)
+    fn with_text<T>(self, f: impl FnOnce(&str) -> T) -> T {
+        with_base36(b'U', self.0, f)
     }
 }
 
@@ -193,15 +197,15 @@ impl FromStr for UserId {
     }
 }
 
-serde_as_string!(UserId);
+as_string!(UserId);
 
 /// Identity of a message: the `client_msg_id` that its sender chose; a retry has the same one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(pub Uuid);
 
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.hyphenated().fmt(f)
+impl MessageId {
+    fn with_text<T>(self, f: impl FnOnce(&str) -> T) -> T {
+        f(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
     }
 }
 
@@ -213,7 +217,7 @@ impl FromStr for MessageId {
     }
 }
 
-serde_as_string!(MessageId);
+as_string!(MessageId);
 
 /// A name of 1 to 64 letters, digits, `-`, `_` or `.`: safe in a Redis key, a metric and a log.
 macro_rules! short_name {
@@ -227,11 +231,9 @@ macro_rules! short_name {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
-        }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
+            fn with_text<T>(&self, f: impl FnOnce(&str) -> T) -> T {
+                f(&self.0)
             }
         }
 
@@ -247,7 +249,7 @@ macro_rules! short_name {
             }
         }
 
-        serde_as_string!($name);
+        as_string!($name);
     };
 }
 

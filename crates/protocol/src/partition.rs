@@ -6,7 +6,7 @@ use crate::ChannelId;
 ///
 /// `partitions` is at least 1 (0 counts as 1).
 pub fn partition_of(channel: ChannelId, partitions: u32) -> i32 {
-    let hash = murmur2(channel.to_string().as_bytes()) & 0x7fff_ffff;
+    let hash = channel.with_text(|key| murmur2(key.as_bytes())) & 0x7fff_ffff;
     i32::try_from(hash % partitions.max(1)).unwrap_or(0)
 }
 

@@ -109,6 +109,9 @@ pub struct Goodbye {
     pub reconnect_after_ms: u64,
 }
 
+/// More than the reply to a message, whose request id is short.
+const REPLY_BYTES: usize = 192;
+
 /// `{"reply_to":id,"ok":true,…}` with the fields of `body`, a struct.
 pub fn reply_ok<T: Serialize>(id: &RequestId, body: &T) -> String {
     #[derive(Serialize)]
@@ -118,12 +121,15 @@ pub fn reply_ok<T: Serialize>(id: &RequestId, body: &T) -> String {
         #[serde(flatten)]
         body: &'a T,
     }
-    serde_json::to_string(&Ok {
+    let reply = Ok {
         reply_to: id,
         ok: true,
         body,
-    })
-    .expect("a reply has only string keys")
+    };
+    // The reply to a send, of which there are most, has room at once.
+    let mut json = Vec::with_capacity(REPLY_BYTES);
+    serde_json::to_writer(&mut json, &reply).expect("a reply has only string keys");
+    String::from_utf8(json).expect("JSON is UTF-8")
 }
 
 /// `{"reply_to":id,"ok":false,"error":{…}}`; `reply_to` is null for a frame whose id could not
